@@ -1,0 +1,116 @@
+//! The `chunks` file as a [`ChunkStore`]: groups are read whole, verified, and the last few kept.
+//!
+//! Neighbouring series have their chunks in one group, so that a few groups in memory spare most
+//! reads and checksums of a scan. What is kept was verified and is our own copy.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::unit::{ReadMode, UnitFile};
+use crate::env::Fs;
+use crate::error::Result;
+use crate::format::block_meta::BlockMeta;
+use crate::format::chunk::{ChunkRef, EncodedChunk};
+use crate::format::chunk_group::{self, FRAME_BYTES, HEADER_BYTES};
+use crate::model::Columns;
+use crate::source::{ChunkPlace, ChunkStore};
+
+/// Groups kept for each block.
+const SLOTS: usize = 4;
+/// The bytes of a group before its body.
+const BODY_AT: u64 = 4;
+
+/// The chunk file of one block.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    file: UnitFile,
+    salt: u32,
+    slots: [Mutex<Option<Arc<Group>>>; SLOTS],
+}
+
+/// A verified group.
+#[derive(Debug)]
+pub(super) struct Group {
+    offset: u64,
+    body: Vec<u8>,
+}
+
+impl Group {
+    /// The chunks back to back.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Where the next group stands.
+    pub(super) fn end(&self) -> u64 {
+        self.offset + (self.body.len() + FRAME_BYTES) as u64
+    }
+}
+
+impl Chunks {
+    /// Opens the file; reads nothing of it.
+    pub(super) fn open(fs: &dyn Fs, path: PathBuf, mode: ReadMode, meta: &BlockMeta) -> Result<Chunks> {
+        let file = UnitFile::open(fs, path, mode, meta.chunks_bytes)?;
+        Ok(Chunks { file, salt: meta.salt, slots: Default::default() })
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &UnitFile {
+        &self.file
+    }
+
+    /// Verifies the header of the file.
+    pub(super) fn check_header(&self) -> Result<()> {
+        let header = self.file.read("chunk_group", 0, HEADER_BYTES)?;
+        match chunk_group::decode_header(&header).map_err(|e| self.file.corrupt(0, e))? == self.salt {
+            true => Ok(()),
+            false => Err(self.file.invalid("chunk_group", 0, "the file is of another block")),
+        }
+    }
+
+    /// Reads and verifies a group.
+    pub(super) fn read_group(&self, offset: u64) -> Result<Group> {
+        let corrupt = |e| self.file.corrupt(offset, e);
+        let first = self.file.read("chunk_group", offset, 4)?;
+        let bytes = chunk_group::group_bytes(&first).map_err(corrupt)?;
+        let group = self.file.read("chunk_group", offset, bytes)?;
+        let body = chunk_group::decode_group(self.salt, offset, &group).map_err(corrupt)?;
+        Ok(Group { offset, body: body.to_vec() })
+    }
+
+    /// A group, from memory if it was among the last ones.
+    fn group(&self, offset: u64) -> Result<Arc<Group>> {
+        let slot = self.slots.iter().cycle().nth((offset >> 14) as usize % SLOTS);
+        let Some(slot) = slot else { return self.read_group(offset).map(Arc::new) };
+        let kept = slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(group) = kept.filter(|group| group.offset == offset) {
+            return Ok(group);
+        }
+        let group = Arc::new(self.read_group(offset)?);
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&group));
+        Ok(group)
+    }
+
+    /// Does something with one chunk.
+    fn with<R>(
+        &self,
+        at: ChunkPlace,
+        act: impl FnOnce(ChunkRef<'_>) -> Result<R, crate::error::DecodeError>,
+    ) -> Result<R> {
+        let group = self.group(at.group)?;
+        let chunk = chunk_group::chunk_at(&group.body, at.within);
+        chunk.map_err(|e| self.file.corrupt(at.group + BODY_AT, e)).and_then(|chunk| {
+            act(chunk).map_err(|e| self.file.corrupt(at.group + BODY_AT + u64::from(at.within), e))
+        })
+    }
+}
+
+impl ChunkStore for Chunks {
+    fn decode(&self, at: ChunkPlace, out: &mut Columns) -> Result<()> {
+        self.with(at, |chunk| chunk.decode_ordered_into(out))
+    }
+
+    fn encoded(&self, at: ChunkPlace) -> Result<EncodedChunk> {
+        self.with(at, |chunk| Ok(chunk.to_encoded()))
+    }
+}

@@ -1,0 +1,412 @@
+//! Descending the trees of an `index`, and what the dictionary answers.
+//!
+//! ```text
+//!   root (from meta) ─▶ directory_page level 2 ─▶ level 1 ─▶ leaf
+//!        each step: read, verify, take the last child whose number or key is not above the target
+//! ```
+//!
+//! A child must be what its parent says it is: its level, its first number, its first key. Leaves
+//! are walked in order by descending again for the number that follows the last one: levels
+//! descend and numbers ascend, so that no forged index holds a reader for ever.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::unit::{ReadMode, UnitFile};
+use crate::env::Fs;
+use crate::error::Result;
+use crate::format::block_meta::{BlockMeta, Root};
+use crate::format::directory_page::{self, Child, Kind};
+use crate::format::families_page;
+use crate::format::postings_list;
+use crate::format::series_page;
+use crate::format::terms_page::{self, ListPlace, Term};
+use crate::model::Metadata;
+use crate::postings::TermIndex;
+
+/// The index file of one block.
+#[derive(Debug)]
+pub(super) struct Index {
+    file: UnitFile,
+    meta: Arc<BlockMeta>,
+}
+
+/// What a descent looks for.
+#[derive(Clone, Copy, Debug)]
+enum Target<'a> {
+    /// The leaf with this number in it.
+    Number(u32),
+    /// The leaf in which this key is, if anywhere.
+    Key(&'a str, &'a str),
+    /// The leaf in which the last entry of this name is, if anywhere.
+    EndOf(&'a str),
+}
+
+/// A page as its parent describes it.
+#[derive(Clone, Debug)]
+pub(super) struct PageRef {
+    /// Where it stands.
+    pub(super) offset: u64,
+    /// Its length.
+    pub(super) bytes: u32,
+    /// Its level; 0 for leaves.
+    pub(super) level: u8,
+    /// The number of the first thing in it.
+    pub(super) number: u32,
+    /// Its first key, known unless it is the root.
+    pub(super) key: Option<(String, String)>,
+}
+
+impl PageRef {
+    /// The uppermost page of a tree.
+    pub(super) fn root(root: Root) -> PageRef {
+        PageRef { offset: root.offset, bytes: root.bytes, level: root.level, number: 0, key: None }
+    }
+
+    fn child(&self, child: &Child<'_>) -> PageRef {
+        PageRef {
+            offset: child.offset,
+            bytes: child.bytes,
+            level: self.level.saturating_sub(1),
+            number: child.number,
+            key: Some((child.name.to_owned(), child.value.to_owned())),
+        }
+    }
+
+    /// Whether a page with this first number and key is the one that the parent meant.
+    fn agrees(&self, number: u32, key: Option<(&str, &str)>) -> bool {
+        let same_key = match (&self.key, key) {
+            (Some((name, value)), Some(key)) => (name.as_str(), value.as_str()) == key,
+            _ => true,
+        };
+        number == self.number && same_key
+    }
+}
+
+impl Index {
+    /// Opens the file; reads nothing of it.
+    pub(super) fn open(fs: &dyn Fs, path: PathBuf, mode: ReadMode, meta: Arc<BlockMeta>) -> Result<Index> {
+        Ok(Index { file: UnitFile::open(fs, path, mode, meta.index_bytes)?, meta })
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &UnitFile {
+        &self.file
+    }
+
+    /// The block's meta.
+    pub(super) fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    fn root(&self, kind: Kind) -> Root {
+        match kind {
+            Kind::Terms => self.meta.pairs_root,
+            Kind::Series => self.meta.series_root,
+            Kind::Families => self.meta.families_root,
+        }
+    }
+
+    /// The children of a node, each checked against its siblings and the node.
+    pub(super) fn children(&self, kind: Kind, at: &PageRef) -> Result<Vec<PageRef>> {
+        let mut children = Vec::new();
+        self.walk_node(kind, at, |child| {
+            children.push(at.child(child));
+            ControlFlow::Continue(())
+        })?;
+        Ok(children)
+    }
+
+    fn walk_node(
+        &self,
+        kind: Kind,
+        at: &PageRef,
+        mut f: impl FnMut(&Child<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let corrupt = |e| self.file.corrupt(at.offset, e);
+        let bytes = self.page_bytes("directory_page", at, directory_page::MAX_PAGE_BYTES)?;
+        let mut page = directory_page::Page::decode(self.meta.salt, at.offset, kind, at.level, &bytes);
+        let page = page.as_mut().map_err(|e| corrupt(*e))?;
+        let mut first = true;
+        while let Some(child) = page.next().map_err(corrupt)? {
+            if first && !at.agrees(child.number, Some((child.name, child.value))) {
+                return Err(self.file.invalid(
+                    "directory_page",
+                    at.offset,
+                    "the node is not what its parent says",
+                ));
+            }
+            first = false;
+            if f(&child).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn page_bytes(&self, structure: &'static str, at: &PageRef, maximum: usize) -> Result<Cow<'_, [u8]>> {
+        match usize::try_from(at.bytes) {
+            Ok(bytes) if bytes <= maximum => self.file.read(structure, at.offset, bytes),
+            _ => Err(self.file.invalid(structure, at.offset, "a page is longer than any can be")),
+        }
+    }
+
+    fn descend(&self, kind: Kind, target: Target<'_>) -> Result<PageRef> {
+        let mut at = PageRef::root(self.root(kind));
+        while at.level > 0 {
+            let mut next: Option<PageRef> = None;
+            self.walk_node(kind, &at, |child| {
+                let beyond = match target {
+                    Target::Number(number) => child.number > number,
+                    Target::Key(name, value) => (child.name, child.value) > (name, value),
+                    Target::EndOf(name) => child.name > name,
+                };
+                if beyond && next.is_some() {
+                    return ControlFlow::Break(());
+                }
+                next = Some(at.child(child));
+                ControlFlow::Continue(())
+            })?;
+            match next {
+                Some(next) => at = next,
+                None => return Err(self.file.invalid("directory_page", at.offset, "the node has no child")),
+            }
+        }
+        Ok(at)
+    }
+
+    /// Decodes a leaf of the dictionary.
+    pub(super) fn with_terms<R>(
+        &self,
+        at: &PageRef,
+        f: impl FnOnce(&terms_page::Page<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let corrupt = |e| self.file.corrupt(at.offset, e);
+        let bytes = self.page_bytes("terms_page", at, terms_page::MAX_PAGE_BYTES)?;
+        let page = terms_page::Page::decode(self.meta.salt, at.offset, &bytes).map_err(corrupt)?;
+        let agrees = match page.walk().next().map_err(corrupt)? {
+            Some(first) => at.agrees(first.ordinal, Some((first.name, first.value))),
+            None => false,
+        };
+        if !agrees || page.first().saturating_add(page.count()) > self.meta.pairs {
+            return Err(self.file.invalid("terms_page", at.offset, "the page is not what its parent says"));
+        }
+        f(&page)
+    }
+
+    /// The leaf that holds the entry with this ordinal, or would.
+    pub(super) fn terms_of(&self, ordinal: u32) -> Result<PageRef> {
+        self.descend(Kind::Terms, Target::Number(ordinal))
+    }
+
+    /// Calls `f` with each entry from (name, value) on, until it breaks.
+    fn terms_from(
+        &self,
+        name: &str,
+        value: &str,
+        mut f: impl FnMut(Term<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        if self.meta.pairs == 0 {
+            return Ok(());
+        }
+        let mut at = self.descend(Kind::Terms, Target::Key(name, value))?;
+        let mut near = true;
+        loop {
+            let next = self.with_terms(&at, |page| {
+                let corrupt = |e| self.file.corrupt(at.offset, e);
+                let mut walk = if near { page.walk_near(name, value).map_err(corrupt)? } else { page.walk() };
+                while let Some(term) = walk.next().map_err(corrupt)? {
+                    if (term.name, term.value) >= (name, value) && f(term)?.is_break() {
+                        return Ok(None);
+                    }
+                }
+                Ok(Some(page.first() + page.count()))
+            })?;
+            near = false;
+            at = match next {
+                Some(next) if next < self.meta.pairs => self.following(Kind::Terms, &at, next)?,
+                _ => return Ok(()),
+            };
+        }
+    }
+
+    /// The leaf that begins with `number`.
+    fn following(&self, kind: Kind, at: &PageRef, number: u32) -> Result<PageRef> {
+        let next = self.descend(kind, Target::Number(number))?;
+        match next.number == number {
+            true => Ok(next),
+            false => Err(self.file.invalid(
+                "directory_page",
+                at.offset,
+                "the leaf is not followed by the next one",
+            )),
+        }
+    }
+
+    /// Calls `f` with each label name and the place of the list of all series that have it.
+    pub(super) fn names(&self, mut f: impl FnMut(&str, ListPlace) -> Result<()>) -> Result<()> {
+        if self.meta.pairs == 0 {
+            return Ok(());
+        }
+        let mut at = self.descend(Kind::Terms, Target::Number(0))?;
+        let mut last = String::new();
+        loop {
+            let next = self.with_terms(&at, |page| {
+                let mut walk = page.walk();
+                while let Some(term) = walk.next().map_err(|e| self.file.corrupt(at.offset, e))? {
+                    if term.name > last.as_str() {
+                        if !term.value.is_empty() {
+                            return Err(self.headless(at.offset));
+                        }
+                        f(term.name, term.list)?;
+                        last.clear();
+                        last.push_str(term.name);
+                    }
+                }
+                Ok(page.first() + page.count())
+            })?;
+            if next >= self.meta.pairs {
+                return Ok(());
+            }
+            // Skip the leaves that hold nothing but values of the last name.
+            let jumped = self.descend(Kind::Terms, Target::EndOf(&last))?;
+            at = match jumped.number >= next {
+                true => jumped,
+                false => self.following(Kind::Terms, &at, next)?,
+            };
+        }
+    }
+
+    /// A name whose first entry is not (name, "").
+    pub(super) fn headless(&self, offset: u64) -> crate::error::Error {
+        self.file.invalid("terms_page", offset, "a name does not begin with the empty value")
+    }
+
+    /// Calls `f` with each value of `name` that begins with `prefix`, and the place of its list.
+    pub(super) fn values(
+        &self,
+        name: &str,
+        prefix: &str,
+        mut f: impl FnMut(&str, ListPlace) -> Result<()>,
+    ) -> Result<()> {
+        self.terms_from(name, prefix, |term| {
+            if term.name != name || !term.value.starts_with(prefix) {
+                return Ok(ControlFlow::Break(()));
+            }
+            if !term.value.is_empty() {
+                f(term.value, term.list)?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
+    /// Reads a postings list.
+    pub(super) fn postings(&self, list: ListPlace) -> Result<RoaringBitmap> {
+        let series = self.meta.series;
+        if u64::from(list.bytes) > postings_list::maximum_bytes(series) {
+            return Err(self.file.invalid("postings_list", list.offset, "a list is longer than any can be"));
+        }
+        let bytes = self.file.read("postings_list", list.offset, list.bytes as usize)?;
+        postings_list::decode(self.meta.salt, list.offset, series, &bytes)
+            .map_err(|e| self.file.corrupt(list.offset, e))
+    }
+
+    /// Decodes a leaf of the series.
+    pub(super) fn series_page(&self, at: &PageRef) -> Result<series_page::Page> {
+        let bytes = self.page_bytes("series_page", at, series_page::MAX_PAGE_BYTES)?;
+        let start = self.meta.range.start();
+        let page = series_page::Page::decode(self.meta.salt, at.offset, start, &bytes)
+            .map_err(|e| self.file.corrupt(at.offset, e))?;
+        let fits = page.first().saturating_add(page.count()) <= self.meta.series;
+        match fits && at.agrees(page.first(), None) {
+            true => Ok(page),
+            false => Err(self.file.invalid("series_page", at.offset, "the page is not what its parent says")),
+        }
+    }
+
+    /// The leaf that holds series `id`, or would.
+    pub(super) fn series_of(&self, id: u32) -> Result<PageRef> {
+        self.descend(Kind::Series, Target::Number(id))
+    }
+
+    /// Decodes a leaf of the families.
+    pub(super) fn families_page(&self, at: &PageRef) -> Result<families_page::Page> {
+        let bytes = self.page_bytes("families_page", at, families_page::MAX_PAGE_BYTES)?;
+        let page = families_page::Page::decode(self.meta.salt, at.offset, &bytes)
+            .map_err(|e| self.file.corrupt(at.offset, e))?;
+        let key = page.families.first().map(|(name, _)| (name.as_str(), ""));
+        let count = u32::try_from(page.families.len()).unwrap_or(u32::MAX);
+        let fits = page.first.saturating_add(count) <= self.meta.families;
+        match fits && at.agrees(page.first, key) {
+            true => Ok(page),
+            false => {
+                Err(self.file.invalid("families_page", at.offset, "the page is not what its parent says"))
+            }
+        }
+    }
+
+    /// The metadata of one family.
+    pub(super) fn family(&self, name: &str) -> Result<Option<Metadata>> {
+        if self.meta.families == 0 {
+            return Ok(None);
+        }
+        let at = self.descend(Kind::Families, Target::Key(name, ""))?;
+        let families = self.families_page(&at)?.families;
+        Ok(families.into_iter().find_map(|(n, metadata)| (n == name).then_some(metadata)))
+    }
+
+    /// All families, sorted by name.
+    pub(super) fn families(&self) -> Result<Vec<(String, Metadata)>> {
+        let mut out: Vec<(String, Metadata)> = Vec::new();
+        if self.meta.families == 0 {
+            return Ok(out);
+        }
+        let mut at = self.descend(Kind::Families, Target::Number(0))?;
+        loop {
+            let page = self.families_page(&at)?;
+            let next = page.first.saturating_add(u32::try_from(page.families.len()).unwrap_or(u32::MAX));
+            out.extend(page.families);
+            if next >= self.meta.families {
+                return Ok(out);
+            }
+            at = self.following(Kind::Families, &at, next)?;
+        }
+    }
+}
+
+impl TermIndex for Index {
+    fn all(&self) -> Result<RoaringBitmap> {
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..self.meta.series);
+        Ok(all)
+    }
+
+    fn exact(&self, name: &str, value: &str) -> Result<RoaringBitmap> {
+        if self.meta.pairs == 0 {
+            return Ok(RoaringBitmap::new());
+        }
+        let at = self.descend(Kind::Terms, Target::Key(name, value))?;
+        let found =
+            self.with_terms(&at, |page| page.find(name, value).map_err(|e| self.file.corrupt(at.offset, e)))?;
+        found.map_or(Ok(RoaringBitmap::new()), |list| self.postings(list))
+    }
+
+    fn scan(
+        &self,
+        name: &str,
+        prefix: &str,
+        keep: &mut dyn FnMut(&str) -> bool,
+        out: &mut RoaringBitmap,
+    ) -> Result<()> {
+        self.values(name, prefix, |value, list| {
+            if keep(value) {
+                *out |= self.postings(list)?;
+            }
+            Ok(())
+        })
+    }
+}

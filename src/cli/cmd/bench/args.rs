@@ -1,0 +1,190 @@
+//! Options of `bench`, with their help.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+
+use crate::args::DbArg;
+
+/// Measure this engine on this machine, with data that it makes
+///
+/// Each benchmark is a process of its own, from its start to the close of the database; what has to be there before is
+/// made by another process, which is not measured. It needs a directory that is empty or not there, leaves the
+/// database in it, and afterwards reads back what should be there: a wrong answer is exit code 1. The data is a
+/// function of the options: the same on every machine, for every run.
+///
+/// CPU is that of all threads, user and system; the peak of memory is the resident set, files mapped
+/// included, as Linux tells it. The data was just written and is in the system's cache: no benchmark measures a disk's
+/// reads. Compare runs on a quiet machine, several of them, by CPU seconds where it is not quiet.
+///
+/// Example: silverback bench write --db /tmp/bench --sync never --json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) what: What,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    Write(Write),
+    /// Import a dump of OpenMetrics
+    ///
+    /// Measures reading and parsing a dump that is made beside the directory (DIR.dump.om, removed afterwards), sorting, and
+    /// writing blocks; series by series, as dumps are. Does not measure unpacking, nor many files.
+    ///
+    /// Example: silverback bench import --db /tmp/bench --series 10000 --scrapes 240
+    #[command(verbatim_doc_comment)]
+    Import(Run),
+    /// Select series by matchers of all kinds, and read them
+    ///
+    /// Measures, in one block that is in the system's cache: the time to list the selected series with their labels
+    /// (the median and the longest of several runs), and to decode all their samples once. Does not measure the head,
+    /// many blocks, or PromQL, which there is none of.
+    ///
+    /// Example: silverback bench query --db /tmp/bench --series 100000
+    #[command(verbatim_doc_comment)]
+    Query(Run),
+    /// Flush the head into blocks and merge them
+    ///
+    /// Measures opening a database whose samples are all in the log, as flushing 2 h blocks from it, and merging those; each
+    /// of the three with its own figures. Does not measure deletes.
+    ///
+    /// Example: silverback bench compact --db /tmp/bench --series 2000 --scrapes 3000
+    #[command(verbatim_doc_comment)]
+    Compact(Run),
+    /// Open a database after a crash
+    ///
+    /// Measures opening what a process left that ended without a word, with all samples in the log: how long until the
+    /// first query. Does not measure a power cut: the log is in the system's cache, whole.
+    ///
+    /// Example: silverback bench recover --db /tmp/bench --churn 10
+    #[command(verbatim_doc_comment)]
+    Recover(Run),
+    /// Make what a benchmark needs; run by the benchmarks
+    ///
+    /// Example: silverback bench prepare recover --db /tmp/bench --series 10 --scrapes 10 --values real
+    #[command(hide = true)]
+    Prepare(Prepare),
+}
+
+/// Append and commit
+///
+/// Measures what a service does: samples by cached reference, in commits of --batch, into head and log; the log's
+/// bytes, and memory by series (bytes_per_series is the peak by the number of series). With --labels it takes the
+/// steps of `promtool tsdb bench write`: label sets from the file, 30 s between scrapes, values that grow by 1,000,
+/// shards of a batch of series, all shards for 100 scrapes before the next 100. Does not measure flushing to
+/// blocks: all samples stay in the head.
+///
+/// Examples:
+///   silverback bench write --db /tmp/bench --sync each-commit --churn 5
+///   silverback bench write --db /tmp/bench --labels 20kseries.json --scrapes 300 --sync never --json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Write {
+    /// Label sets: one JSON object a line (.zst too) [default: made up]
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["churn", "jitter"])]
+    pub(crate) labels: Option<PathBuf>,
+    /// Samples of one commit, of as many series
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) batch: u32,
+    /// Threads that append
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) threads: u32,
+    /// When commits are made durable
+    #[arg(long, value_enum, default_value_t = Sync::EachCommit)]
+    pub(crate) sync: Sync,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+/// What all benchmarks take.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    /// Series at one time [default: 10,000; query 100,000; compact 2,000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    pub(crate) series: Option<u32>,
+    /// Samples of each series [default: 240; query 60; compact 3,000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) scrapes: Option<u32>,
+    /// What the values look like [default: real; with --labels counter]
+    #[arg(long, value_enum)]
+    pub(crate) values: Option<Values>,
+    /// A scrape is late by up to so many milliseconds (Prometheus evens out 2)
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) jitter: u32,
+    /// Of 100 series, this many are replaced by new ones after each 100 scrapes
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) churn: u32,
+    /// Print the figures as one JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Run {
+    /// The flags that give another process the same data.
+    pub(crate) fn flags(&self) -> Vec<OsString> {
+        let mut flags: Vec<OsString> = vec!["--db".into(), self.db.dir.clone().into()];
+        let mut push = |name: &str, value: String| flags.extend([name.into(), value.into()]);
+        for (name, value) in [("--series", self.series), ("--scrapes", self.scrapes)] {
+            if let Some(value) = value {
+                push(name, value.to_string());
+            }
+        }
+        if let Some(values) = self.values.and_then(|v| v.to_possible_value()) {
+            push("--values", values.get_name().to_owned());
+        }
+        push("--jitter", self.jitter.to_string());
+        push("--churn", self.churn.to_string());
+        flags
+    }
+}
+
+/// What another process prepares.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prepare {
+    /// For which benchmark
+    #[arg(value_enum)]
+    pub(crate) what: Prepared,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+/// The benchmarks that need something to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Prepared {
+    /// A dump
+    Import,
+    /// A block
+    Query,
+    /// A log
+    Compact,
+    /// A log
+    Recover,
+}
+
+/// When commits are made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sync {
+    /// When the system does
+    Never,
+    /// When each returns
+    EachCommit,
+    /// Within a second
+    Interval,
+}
+
+/// What the values look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Values {
+    /// They never change
+    Constant,
+    /// They grow by 1,000
+    Counter,
+    /// A mix of constants, counters of integers and of hundredths, gauges, histograms, and noise
+    Real,
+}

@@ -1,0 +1,235 @@
+//! `bench write`: append and commit, as a service does, and as `promtool tsdb bench write` does.
+//!
+//! ```text
+//!   series ─▶ shards of one batch each
+//!   for each 100 scrapes:   the threads take shards, each shard once
+//!                              shard: 100 × (one sample of each series, commit)
+//! ```
+//!
+//! Series are looked up by labels at their first sample, and appended to by reference from then on.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use silverback::{AppendError, Appender, Cancel, Db, Labels, SeriesRef, SyncPolicy};
+
+use super::args::{Sync, Values, Write};
+use super::data::{Data, GENERATION, Walk};
+use super::meter::{Meter, bytes_under};
+use crate::failure::Failure;
+use crate::output::{Context, bytes, ratio};
+
+/// Between the scrapes of `promtool tsdb bench write`.
+const PROMTOOL_INTERVAL_MS: i64 = 30_000;
+/// The longest time that `--sync interval` leaves a commit unsynced.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest line of labels.
+const MAX_LINE_BYTES: u64 = 1 << 20;
+
+/// Runs `bench write`.
+pub(crate) fn run(args: &Write, context: &Context) -> Result<u8, Failure> {
+    let meter = Meter::start();
+    let (data, shards) = plan(args)?;
+    let options = context.options().create(true).sync(match args.sync {
+        Sync::Never => SyncPolicy::Never,
+        Sync::EachCommit => SyncPolicy::EachCommit,
+        Sync::Interval => SyncPolicy::Interval(SYNC_INTERVAL),
+    });
+    let opened = context.write_with(&args.run.db.dir, options)?;
+    let samples = append_all(&opened.db, &data, shards, args.threads, context.interrupt.cancel())?;
+    let stats = opened.db.stats();
+    opened.db.close()?;
+    let taken = meter.read();
+
+    super::compare("samples appended", samples, data.samples())?;
+    super::check(&args.run.db.dir, samples, context)?;
+    taken.describe(samples, context);
+    context.note(format_args!(
+        "  log {}, {} bytes a sample",
+        bytes(stats.wal_bytes),
+        ratio(stats.wal_bytes, samples)
+    ));
+    let mut figures: Map<String, Value> = taken.figures(samples);
+    let by_series = taken.peak_rss_bytes.map(|b| b / u64::from(data.series.max(1)));
+    for (name, value) in [
+        ("series", json!(stats.head_series)),
+        ("commits", json!(stats.commits)),
+        ("syncs", json!(stats.syncs)),
+        ("wal_bytes", json!(stats.wal_bytes)),
+        ("head_bytes", json!(stats.head_bytes)),
+        ("disk_bytes", json!(bytes_under(&args.run.db.dir)?)),
+        ("bytes_per_series", json!(by_series)),
+    ] {
+        figures.insert(name.to_owned(), value);
+    }
+    super::print("write", &args.run, figures)?;
+    Ok(opened.code())
+}
+
+/// The data set and its shards, with labels from a file or made up.
+fn plan(args: &Write) -> Result<(Data, Vec<Shard>), Failure> {
+    let mut data = super::data_of(&args.run, None);
+    let labels = match &args.labels {
+        None => {
+            let made = (0..data.series).map(|series| data.labels(series, 0));
+            made.collect::<Result<Vec<Labels>, AppendError>>().map_err(|e| Failure::wrong(e.to_string()))?
+        }
+        Some(path) => {
+            data.interval_ms = PROMTOOL_INTERVAL_MS;
+            data.values = args.run.values.unwrap_or(Values::Counter);
+            let most = args.run.series.unwrap_or(u32::MAX);
+            let labels = read_labels(path, most)?;
+            data.series = u32::try_from(labels.len()).unwrap_or(u32::MAX);
+            labels
+        }
+    };
+    Ok((data, shards(&data, labels, args.batch)))
+}
+
+/// The label sets of a file, each an object on its own line; at most so many.
+fn read_labels(path: &Path, most: u32) -> Result<Vec<Labels>, Failure> {
+    let failed = |e: std::io::Error| Failure::io("read it", path, e);
+    let file = File::open(path).map_err(|e| Failure::io("open the file", path, e))?;
+    let unpacked: Box<dyn Read> = match path.extension().is_some_and(|e| e == "zst") {
+        true => Box::new(zstd::Decoder::new(file).map_err(failed)?),
+        false => Box::new(file),
+    };
+    let mut reader = BufReader::new(unpacked);
+    let (mut all, mut line) = (Vec::new(), String::new());
+    while all.len() < most as usize {
+        line.clear();
+        let read = (&mut reader).take(MAX_LINE_BYTES).read_line(&mut line).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        let wrong =
+            |e: &dyn std::fmt::Display| Failure::wrong(format!("{}:{}: {e}", path.display(), all.len() + 1));
+        let set: Map<String, Value> = serde_json::from_str(&line).map_err(|e| wrong(&e))?;
+        let pairs = set.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
+        all.push(Labels::from_pairs(pairs).map_err(|e| wrong(&e))?);
+    }
+    match all.is_empty() {
+        false => Ok(all),
+        true => Err(Failure::wrong(format!("{}: there are no label sets", path.display()))),
+    }
+}
+
+/// The series that are committed together.
+pub(crate) struct Shard {
+    rows: Vec<Row>,
+}
+
+/// One series, and where its values are.
+struct Row {
+    labels: Labels,
+    number: u32,
+    known: Option<SeriesRef>,
+    walk: Walk,
+}
+
+/// Cuts the series, whose labels these are, into shards of `batch`.
+pub(crate) fn shards(data: &Data, labels: Vec<Labels>, batch: u32) -> Vec<Shard> {
+    let mut shards = Vec::new();
+    let mut rows = Vec::new();
+    for (number, labels) in (0..).zip(labels) {
+        rows.push(Row { labels, number, known: None, walk: data.walk(number, 0) });
+        if rows.len() == batch as usize {
+            shards.push(Shard { rows: std::mem::take(&mut rows) });
+        }
+    }
+    if !rows.is_empty() {
+        shards.push(Shard { rows });
+    }
+    shards
+}
+
+/// Appends all samples; how many were stored.
+pub(crate) fn append_all(
+    db: &Db,
+    data: &Data,
+    shards: Vec<Shard>,
+    threads: u32,
+    cancel: &Cancel,
+) -> Result<u64, Failure> {
+    let shards: Vec<Mutex<Shard>> = shards.into_iter().map(Mutex::new).collect();
+    let appended = AtomicU64::new(0);
+    for group in 0..data.scrapes.div_ceil(GENERATION) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut app = db.appender()?;
+            while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                let stored = shard.append(&mut app, data, group, cancel)?;
+                appended.fetch_add(stored, Ordering::Relaxed);
+            }
+            Ok::<(), Failure>(())
+        };
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mine = work();
+            let joined = others.into_iter().map(|t| match t.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            joined.fold(mine, Result::and)
+        })?;
+    }
+    Ok(appended.into_inner())
+}
+
+impl Shard {
+    /// One group of scrapes, each a commit. How many samples were stored.
+    fn append(
+        &mut self,
+        app: &mut Appender,
+        data: &Data,
+        group: u32,
+        cancel: &Cancel,
+    ) -> Result<u64, Failure> {
+        if data.churn > 0 {
+            self.replace(data, group)?;
+        }
+        let first = group * GENERATION;
+        let mut stored = 0;
+        for scrape in first..data.scrapes.min(first.saturating_add(GENERATION)) {
+            if cancel.is_cancelled() {
+                return Err(Failure::interrupted());
+            }
+            for row in &mut self.rows {
+                row.append(app, data.time(row.number, scrape))
+                    .map_err(|e| Failure::refused(e.to_string()))?;
+            }
+            stored += app.commit()?.appended();
+        }
+        Ok(stored)
+    }
+
+    /// The series that this generation replaces get new labels, and begin anew.
+    fn replace(&mut self, data: &Data, generation: u32) -> Result<(), Failure> {
+        for row in self.rows.iter_mut().filter(|row| data.is_replaced(row.number, generation)) {
+            row.labels = data.labels(row.number, generation).map_err(|e| Failure::wrong(e.to_string()))?;
+            row.walk = data.walk(row.number, generation);
+            row.known = None;
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    fn append(&mut self, app: &mut Appender, t: i64) -> Result<(), AppendError> {
+        let v = self.walk.next();
+        if let Some(series) = self.known {
+            match app.append_ref(series, t, v) {
+                Err(AppendError::StaleRef) => {}
+                outcome => return outcome,
+            }
+        }
+        self.known = Some(app.append(&self.labels, t, v)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The live blocks, described.
+
+use crate::db::Db;
+use crate::error::Result;
+use crate::model::TimeRange;
+
+/// One live block: a directory of immutable files that holds the samples of one time range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockInfo {
+    /// The name of its directory in `blocks/`.
+    pub name: String,
+    /// The range that it stands for.
+    pub range: TimeRange,
+    /// Its first timestamp, in milliseconds.
+    pub min_time_ms: i64,
+    /// Its last timestamp, in milliseconds.
+    pub max_time_ms: i64,
+    /// Its samples, deleted ones that are not cleaned up yet included.
+    pub samples: u64,
+    /// Its chunks.
+    pub chunks: u64,
+    /// Its series.
+    pub series: u64,
+    /// How often its samples were merged.
+    pub level: u8,
+    /// Bytes of the file of labels, postings and the places of chunks.
+    pub index_bytes: u64,
+    /// Bytes of the file of chunks.
+    pub chunk_bytes: u64,
+    /// Bytes of the file of shared timestamp columns.
+    pub time_bytes: u64,
+    /// Bytes of all its files; `meta` is what the three above leave.
+    pub bytes: u64,
+}
+
+impl Db {
+    /// The live blocks, by time, as of the call; the head is in [`stats`](Db::stats). Reads nothing from disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    pub fn blocks(&self) -> Result<Vec<BlockInfo>> {
+        self.shared().check_open()?;
+        let version = self.shared().version();
+        let mut blocks: Vec<BlockInfo> = version
+            .blocks
+            .iter()
+            .map(|live| {
+                let meta = live.block.meta();
+                let name = live.block.dir().file_name().unwrap_or_default();
+                BlockInfo {
+                    name: name.to_string_lossy().into_owned(),
+                    range: live.range(),
+                    min_time_ms: meta.min_t,
+                    max_time_ms: meta.max_t,
+                    samples: meta.samples,
+                    chunks: meta.chunks,
+                    series: u64::from(meta.series),
+                    level: meta.level,
+                    index_bytes: meta.index_bytes,
+                    chunk_bytes: meta.chunks_bytes,
+                    time_bytes: meta.times_bytes,
+                    bytes: live.block.bytes(),
+                }
+            })
+            .collect();
+        blocks.sort_by(|a, b| (a.min_time_ms, &a.name).cmp(&(b.min_time_ms, &b.name)));
+        Ok(blocks)
+    }
+}

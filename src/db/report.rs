@@ -1,0 +1,153 @@
+//! What the store tells: reports of open and verify, events, statistics.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::model::TimeRange;
+
+/// What [`Db::open`](crate::Db::open) found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// Whether the database was made anew.
+    pub created: bool,
+    /// The manifest's generation.
+    pub generation: u64,
+    /// Blocks that are served.
+    pub blocks: usize,
+    /// Records of the log that were replayed.
+    pub replayed_records: u64,
+    /// Samples of the log that went into the head.
+    pub replayed_samples: u64,
+    /// What could not be read: each names file and offset. The rest is served.
+    pub damage: Vec<Error>,
+    /// What was moved to `quarantine/` (nothing is, read-only), by its path there.
+    pub quarantined: Vec<PathBuf>,
+}
+
+/// What [`Db::verify`](crate::Db::verify) found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Files read.
+    pub files: u64,
+    /// Bytes read and checked.
+    pub bytes: u64,
+    /// Each fault, with file and offset; empty if all is well.
+    pub faults: Vec<Error>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
+
+/// Something that happened in the background.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The head's rows in a range became a block.
+    Flushed {
+        /// The range.
+        range: TimeRange,
+        /// Samples in the block; 0 if there was nothing left to store.
+        samples: u64,
+    },
+    /// Blocks were merged into one.
+    Merged {
+        /// How many.
+        blocks: usize,
+        /// The range of the result.
+        range: TimeRange,
+        /// Samples in the result.
+        samples: u64,
+    },
+    /// Retention dropped a block.
+    Dropped {
+        /// Its range.
+        range: TimeRange,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Something unreadable was moved to `quarantine/`.
+    Quarantined {
+        /// Where it is now.
+        path: PathBuf,
+    },
+    /// A maintenance step failed; it is tried again.
+    MaintenanceFailed {
+        /// Why.
+        error: Error,
+    },
+    /// A sync failed: the handle takes no more writes until the database is reopened.
+    Poisoned {
+        /// Why.
+        error: Error,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Flushed { range, samples } => write!(f, "flushed {samples} samples of {range:?}"),
+            Event::Merged { blocks, range, samples } => {
+                write!(f, "merged {blocks} blocks into {range:?}, {samples} samples")
+            }
+            Event::Dropped { range, bytes } => write!(f, "retention dropped {range:?}, {bytes} bytes"),
+            Event::Quarantined { path } => write!(f, "moved to quarantine: {}", path.display()),
+            Event::MaintenanceFailed { error } => write!(f, "maintenance failed: {error}"),
+            Event::Poisoned { error } => write!(f, "no more writes until reopened: {error}"),
+        }
+    }
+}
+
+/// Figures of an open database, as of the call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Active series in the head.
+    pub head_series: u64,
+    /// Samples in the head.
+    pub head_samples: u64,
+    /// Bytes of the head's labels, chunks and bookkeeping, roughly.
+    pub head_bytes: u64,
+    /// Live blocks.
+    pub blocks: u64,
+    /// Samples in blocks, deleted ones that are not cleaned up yet included.
+    pub block_samples: u64,
+    /// Bytes of the blocks' files.
+    pub block_bytes: u64,
+    /// Bytes of the log.
+    pub wal_bytes: u64,
+    /// Deletes that are not cleaned up yet.
+    pub tombstones: u64,
+    /// The oldest and newest timestamps stored, in milliseconds; `None` if there are no samples.
+    pub time: Option<(i64, i64)>,
+    /// Live queriers on the head.
+    pub readers: u64,
+    /// Commits since open.
+    pub commits: u64,
+    /// Samples appended since open.
+    pub samples_appended: u64,
+    /// Samples that were duplicates since open.
+    pub duplicates: u64,
+    /// Samples rejected since open.
+    pub rejected: u64,
+    /// Syncs of the log since open.
+    pub syncs: u64,
+    /// Flushes since open.
+    pub flushes: u64,
+    /// Merges since open.
+    pub merges: u64,
+    /// Blocks dropped by retention since open.
+    pub blocks_dropped: u64,
+    /// Maintenance steps that failed since open.
+    pub maintenance_failures: u64,
+    /// Unreadable blocks found since open.
+    pub quarantined: u64,
+    /// Whether writes are refused until the database is reopened.
+    pub poisoned: bool,
+}

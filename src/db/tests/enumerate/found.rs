@@ -1,0 +1,262 @@
+//! What the enumeration found, each as a test of its own: a paragraph on what went wrong, and the shortest way to it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::oracle::read;
+use crate::db::tests::{commit, open, options, options_on, read_all, series};
+use crate::db::{Db, SyncPolicy};
+use crate::env::{CrashPolicy, Fault, FaultFs, FaultPlan, Fs, MemFs, OpClass};
+use crate::error::ErrorKind;
+use crate::model::{Selector, TimeRange};
+
+fn rows(seconds: std::ops::Range<i64>) -> Vec<(u64, i64, f64)> {
+    seconds.flat_map(|s| (0..3).map(move |i| (i, s * 1_000, s as f64))).collect()
+}
+
+fn faulty(mem: &MemFs) -> (FaultFs, Db) {
+    let fault = FaultFs::new(Arc::new(mem.clone()));
+    let db = Db::open("/db", options_on(Arc::new(fault.clone()))).unwrap();
+    (fault, db)
+}
+
+fn fail_once(fault: &FaultFs, class: OpClass, at: u64) {
+    fault.arm(FaultPlan { at, class: Some(class), fault: Fault::EioOnce });
+}
+
+/// Deletes and loads take numbers in the order of commits, without a record in the log. Whoever waited for the log to
+/// be durable through such a number waited for ever.
+#[test]
+fn a_delete_or_a_load_that_is_the_last_to_take_a_number_is_not_waited_for() {
+    let fs = MemFs::new();
+    let db = open(&fs);
+    commit(&db, &rows(0..10));
+    assert_eq!(db.delete(0..1_000, &Selector::all()).unwrap(), 3);
+    assert_eq!(db.delete(1_000..2_000, &Selector::all()).unwrap(), 3, "a second delete in a row");
+    assert_eq!(commit(&db, &[(0, 5_000, 5.0)]).duplicates(), 1, "a commit without news");
+    let mut bulk = db.bulk_loader().unwrap();
+    let s = bulk.series(&series(9)).unwrap();
+    bulk.extend(s, &[4_000], &[10.0]).unwrap();
+    bulk.finish().unwrap();
+    db.compact(&Default::default()).unwrap();
+    assert_eq!(read_all(&db).len(), 25);
+}
+
+/// The first manifest became durable together with the names of the directories beside it, in any order: a crash could
+/// leave it without them, and such a database did not open. (Neither did a copy made by a tool that drops empty directories.)
+#[test]
+fn a_database_without_its_empty_directories_opens() {
+    let fs = MemFs::new();
+    open(&fs).close().unwrap();
+    for dir in ["wal", "blocks", "spill", "quarantine"] {
+        fs.remove_dir(&Path::new("/db").join(dir)).unwrap();
+    }
+    let db = open(&fs);
+    commit(&db, &rows(0..2));
+    db.compact(&Default::default()).unwrap();
+    assert_eq!(read_all(&db).len(), 6);
+}
+
+/// The name of the directory itself was synced by whoever made it, and by nobody if that sync failed or was not
+/// reached; and never, if the path had one component only. A power cut took the whole database.
+#[test]
+fn the_name_of_the_database_is_durable_before_anything_in_it() {
+    let fs = MemFs::new();
+    fs.create_dir(Path::new("/db")).unwrap();
+    commit(&open(&fs), &rows(0..2));
+    assert_eq!(read_all(&open(&fs.crash(&CrashPolicy::DropUnsynced))).len(), 6);
+    let fs = MemFs::new();
+    let db = Db::open("db", options(&fs)).unwrap();
+    commit(&db, &rows(0..2));
+    assert_eq!(read_all(&open(&fs.crash(&CrashPolicy::DropUnsynced))).len(), 6);
+}
+
+/// A manifest was renamed into place, and the sync of its name failed. The next open took it for durable and removed what it
+/// does not name; a power cut brought the manifest before it back, whose blocks were gone.
+#[test]
+fn what_the_previous_manifest_names_stays_until_the_newest_is_durable() {
+    let mem = MemFs::new();
+    let (fault, db) = faulty(&mem);
+    for s in [0, 10, 20] {
+        commit(&db, &rows(s..s + 10));
+        db.compact(&Default::default()).unwrap();
+    }
+    let expected = read_all(&db);
+    assert_eq!(db.delete(0..100_000, &"{i=\"1\"}".parse::<Selector>().unwrap()).unwrap(), 30);
+    let kept = read_all(&db);
+    assert!(kept.len() < expected.len());
+    // The rewrite: its block's directory, the name in blocks/, the swap.
+    fail_once(&fault, OpClass::DirSync, 2);
+    db.compact(&Default::default()).unwrap_err();
+    assert_eq!(fault.what_failed().as_deref(), Some("sync directory /db"));
+    fault.disarm();
+    assert_eq!(db.appender().unwrap_err().kind(), ErrorKind::Poisoned);
+    drop(db);
+    drop(open(&mem));
+    for policy in mem.crash_policies(1, 20) {
+        let db = open(&mem.crash(&policy));
+        assert!(db.open_report().damage.is_empty(), "{policy:?}: {:?}", db.open_report());
+        assert_eq!(read_all(&db), kept, "{policy:?}");
+    }
+}
+
+/// A segment that the system did not give (EIO once) was reported as damaged and passed over; the next flush then took its
+/// samples for flushed and removed it.
+#[test]
+fn an_open_that_cannot_read_the_log_fails_and_loses_nothing() {
+    let mem = MemFs::new();
+    let (fault, db) = faulty(&mem);
+    commit(&db, &rows(0..5));
+    let expected = read_all(&db);
+    drop(db);
+    let mut failures = 0;
+    for at in 0..40 {
+        fail_once(&fault, OpClass::Read, at);
+        match Db::open("/db", options_on(Arc::new(fault.clone()))) {
+            Ok(db) => {
+                fault.disarm();
+                assert_eq!(read_all(&db), expected, "read {at}");
+            }
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::Io, "read {at}: {e}");
+                failures += 1;
+            }
+        }
+    }
+    assert!(failures > 3, "{failures}");
+    assert_eq!(read_all(&open(&mem)), expected);
+}
+
+/// A snapshot's manifest became durable together with the names of the directories beside it, in any order: a crash could leave a
+/// copy that opens and holds less.
+#[test]
+fn a_snapshot_is_whole_or_no_database() {
+    let base = MemFs::new();
+    let db = open(&base);
+    commit(&db, &rows(0..12));
+    db.compact(&Default::default()).unwrap();
+    commit(&db, &rows(12..14));
+    let expected = read(&db).unwrap();
+    drop(db);
+    let whole = base.fork();
+    open(&whole).snapshot("/copy").unwrap();
+    let mut copies = 0;
+    for cut in base.operations()..=whole.operations() {
+        let fs = base.fork();
+        fs.cut_power_after(cut);
+        let _cut = Db::open("/db", options(&fs)).map(|db| db.snapshot("/copy"));
+        for policy in fs.crash_policies(cut, 2) {
+            let image = fs.crash(&policy);
+            if let Ok(copy) = Db::open("/copy", options(&image).create(false)) {
+                assert_eq!(read(&copy).unwrap(), expected, "cut at {cut}, {policy:?}");
+                copies += 1;
+            }
+        }
+    }
+    assert!(copies > 0);
+}
+
+/// A load was published while commits before it were not durable yet: after a power cut there was the load and not they.
+#[test]
+fn a_load_makes_durable_what_was_committed_before_it() {
+    let fs = MemFs::new();
+    let db = Db::open("/db", options(&fs).sync(SyncPolicy::Never)).unwrap();
+    commit(&db, &rows(20..22));
+    let mut bulk = db.bulk_loader().unwrap();
+    let s = bulk.series(&series(9)).unwrap();
+    bulk.extend(s, &[4_000], &[10.0]).unwrap();
+    bulk.finish().unwrap();
+    assert_eq!(read_all(&open(&fs.crash(&CrashPolicy::DropUnsynced))).len(), 7);
+}
+
+/// Half-made blocks stayed until the next open when a step failed after they were finished.
+#[test]
+fn a_step_that_failed_leaves_no_block_behind() {
+    let mem = MemFs::new();
+    let (fault, db) = faulty(&mem);
+    commit(&db, &rows(0..5));
+    let blocks = || mem.list(Path::new("/db/blocks")).unwrap().len();
+    let mut failures = 0;
+    for at in 0..200 {
+        fail_once(&fault, OpClass::Read, at);
+        let compacted = db.compact(&Default::default());
+        fault.disarm();
+        match compacted {
+            Ok(()) => break,
+            Err(e) => assert_eq!(e.kind(), ErrorKind::Io),
+        }
+        assert_eq!(blocks(), 0, "read {at}: {:?}", mem.paths());
+        failures += 1;
+    }
+    assert!(failures > 0 && blocks() == 1, "{failures}");
+    assert_eq!(read_all(&db).len(), 15);
+}
+
+/// A load took its number before it sorted: a delete that was made and acknowledged meanwhile hid the load's samples
+/// once it finished, though the load came later.
+#[test]
+fn a_delete_while_a_load_sorts_does_not_touch_it() {
+    let fs = MemFs::new();
+    let db = open(&fs);
+    commit(&db, &rows(0..2));
+    let version = db.shared().version().manifest.last_lsn;
+    let mut bulk = db.bulk_loader().unwrap();
+    let s = bulk.series(&series(9)).unwrap();
+    bulk.extend(s, &[1_500], &[10.0]).unwrap();
+    assert_eq!(db.delete(0..5_000, &Selector::all()).unwrap(), 6);
+    bulk.finish().unwrap();
+    let manifest = db.shared().version().manifest.clone();
+    assert!(manifest.last_lsn > version);
+    assert_eq!(manifest.blocks[0].through, manifest.last_lsn, "its number is that of its publication");
+    assert_eq!(read_all(&db).len(), 1);
+    db.compact(&Default::default()).unwrap();
+    assert_eq!(read_all(&db).len(), 1);
+}
+
+/// A rotation's failed sync left the handle open for writes until the log itself refused the next one.
+#[test]
+fn a_failed_sync_of_a_rotation_poisons_the_handle() {
+    let mem = MemFs::new();
+    let (fault, db) = faulty(&mem);
+    commit(&db, &rows(0..5));
+    fault.arm(FaultPlan { at: 0, class: Some(OpClass::Sync), fault: Fault::LostSync });
+    db.compact(&Default::default()).unwrap_err();
+    assert_eq!(db.appender().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(read_all(&db).len(), 15, "reads go on");
+    drop(db);
+    assert_eq!(read_all(&open(&mem)).len(), 15, "what was acknowledged was durable before");
+}
+
+/// A process that was killed in close left a closing record that was not durable; the next one relied on it, and a power cut
+/// then looked like damage.
+#[test]
+fn a_kill_in_close_and_a_power_cut_later_are_no_damage() {
+    let base = MemFs::new();
+    drop(open(&base));
+    let whole = base.fork();
+    let db = open(&whole);
+    commit(&db, &rows(0..2));
+    db.close().unwrap();
+    for cut in base.operations()..=whole.operations() {
+        let fs = base.fork();
+        fs.cut_power_after(cut);
+        let _cut =
+            Db::open("/db", options(&fs)).map(|db| db.appender().map(|_| ()).map(|()| try_commit(&db)));
+        let killed = fs.fork();
+        let db = open(&killed);
+        let before = read_all(&db).len();
+        commit(&db, &rows(5..6));
+        let db = open(&killed.crash(&CrashPolicy::DropUnsynced));
+        assert!(db.open_report().damage.is_empty(), "cut at {cut}: {:?}", db.open_report());
+        assert_eq!(read_all(&db).len(), before + 3, "cut at {cut}");
+    }
+}
+
+fn try_commit(db: &Db) {
+    let Ok(mut app) = db.appender() else { return };
+    for (i, t, v) in rows(0..2) {
+        let _ = app.append(&series(i), t, v);
+    }
+    let _ = app.commit().map(|_| db.close());
+    assert!(db.querier(TimeRange::ALL).is_err() || read(db).is_ok());
+}

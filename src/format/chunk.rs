@@ -1,0 +1,279 @@
+//! One chunk: a byte that says how its samples are coded, and the coded samples.
+//!
+//! ```text
+//!   kind:4 encoding:4 │ payload_bytes:varint │ payload
+//!          1 gorilla                           (format-spec/gorilla.md)
+//!          2 columns                            reserved
+//!   0 float; others reserved for histograms
+//! ```
+//!
+//! Chunks stand back to back in the body of a `chunk_group`, whose checksum covers them: a chunk has
+//! none of its own. A chunk says neither its time range nor its series: the index does.
+//!
+//! **Invariants.** A payload is at most [`MAX_PAYLOAD_BYTES`] long, which the largest gorilla payload is not.
+//! What this version cannot read is refused by name. Whether times ascend is not a matter of the
+//! bytes: [`ChunkRef::decode_ordered_into`] checks it for those who rely on it.
+
+use crate::error::{DecodeError, DecodeReason};
+use crate::format::cursor::{Reader, Write};
+use crate::format::gorilla;
+use crate::model::Columns;
+
+const STRUCTURE: &str = "chunk";
+
+/// Encoding 1: `gorilla`.
+const ENCODING_GORILLA: u8 = 1;
+/// Encoding 2: `columns`, reserved.
+const ENCODING_COLUMNS: u8 = 2;
+/// Value kind 0, in the upper four bits: floats. Others are reserved.
+const KIND_FLOAT: u8 = 0;
+/// The largest payload. 65,535 rows of the worst kind take less than 1,200,000 bytes in `gorilla`.
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 2_097_152;
+/// The largest chunk: the byte before, a length of four bytes, the payload.
+pub(crate) const MAX_CHUNK_BYTES: usize = 2_097_157;
+
+/// How a chunk's payload is coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Encoding {
+    /// `gorilla`: floats, one bit stream.
+    Gorilla,
+}
+
+/// One chunk in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EncodedChunk {
+    /// How the payload is coded.
+    pub(crate) encoding: Encoding,
+    /// The coded samples.
+    pub(crate) payload: Vec<u8>,
+}
+
+/// One chunk whose payload is somewhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkRef<'a> {
+    /// How the payload is coded.
+    pub(crate) encoding: Encoding,
+    /// The coded samples.
+    pub(crate) payload: &'a [u8],
+}
+
+impl EncodedChunk {
+    /// The chunk without owning its payload.
+    pub(crate) fn view(&self) -> ChunkRef<'_> {
+        ChunkRef { encoding: self.encoding, payload: &self.payload }
+    }
+
+    /// The number of rows that the payload says it has.
+    pub(crate) fn rows(&self) -> Result<u32, DecodeError> {
+        self.view().rows()
+    }
+
+    /// Appends all rows to `out`; on an error `out` is as it was.
+    pub(crate) fn decode_into(&self, out: &mut Columns) -> Result<(), DecodeError> {
+        self.view().decode_into(out)
+    }
+
+    /// Appends the bytes on disk to `out`.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        self.view().encode(out);
+    }
+}
+
+impl<'a> ChunkRef<'a> {
+    /// Appends the bytes on disk to `out`. The payload is at most [`MAX_PAYLOAD_BYTES`] long, as one
+    /// of any encoder here is.
+    pub(crate) fn encode(self, out: &mut Vec<u8>) {
+        assert!(self.payload.len() <= MAX_PAYLOAD_BYTES, "a chunk's payload is above its maximum");
+        let encoding = match self.encoding {
+            Encoding::Gorilla => ENCODING_GORILLA,
+        };
+        out.put_u8(KIND_FLOAT << 4 | encoding);
+        out.put_sized(self.payload);
+    }
+
+    /// Reads one chunk and leaves `r` after it. The payload is not looked into.
+    pub(crate) fn decode(r: &mut Reader<'a>) -> Result<ChunkRef<'a>, DecodeError> {
+        let start = r.clone();
+        let first = r.u8()?;
+        if first >> 4 != KIND_FLOAT {
+            return Err(start.error(DecodeReason::Unsupported("a chunk of another value kind than float")));
+        }
+        let encoding = match first {
+            ENCODING_GORILLA => Encoding::Gorilla,
+            ENCODING_COLUMNS => {
+                return Err(start.error(DecodeReason::Unsupported("the encoding `columns` (2)")));
+            }
+            0 => return Err(start.invalid("a chunk has the encoding 0, which is none")),
+            _ => return Err(start.error(DecodeReason::Unsupported("a chunk of an unknown encoding"))),
+        };
+        let payload = r.sized_bytes(MAX_PAYLOAD_BYTES)?;
+        Ok(ChunkRef { encoding, payload })
+    }
+
+    /// The number of rows that the payload says it has.
+    pub(crate) fn rows(self) -> Result<u32, DecodeError> {
+        match self.encoding {
+            Encoding::Gorilla => gorilla::rows(self.payload),
+        }
+    }
+
+    /// Appends all rows to `out`; on an error `out` is as it was.
+    pub(crate) fn decode_into(self, out: &mut Columns) -> Result<(), DecodeError> {
+        match self.encoding {
+            Encoding::Gorilla => gorilla::decode_into(self.payload, out),
+        }
+    }
+
+    /// Appends the first `rows` rows to `out`; fewer in the payload are an error, more are not looked
+    /// at. On an error `out` is as it was.
+    pub(crate) fn decode_rows_into(self, rows: u32, out: &mut Columns) -> Result<(), DecodeError> {
+        match self.encoding {
+            Encoding::Gorilla => gorilla::decode_rows_into(self.payload, rows, out),
+        }
+    }
+
+    /// Appends all rows to `out` if there is one at least, their times ascend strictly and none is `i64::MAX`;
+    /// otherwise `out` is as it was.
+    pub(crate) fn decode_ordered_into(self, out: &mut Columns) -> Result<(), DecodeError> {
+        let start = out.len();
+        self.decode_into(out)?;
+        if is_ordered(out.t.get(start..).unwrap_or_default()) {
+            return Ok(());
+        }
+        out.t.truncate(start);
+        out.v.truncate(start);
+        let reason =
+            DecodeReason::Invalid("the times of a chunk do not ascend, are reserved, or there are none");
+        Err(DecodeError::new(STRUCTURE, 0, reason))
+    }
+
+    /// A copy that owns its payload.
+    pub(crate) fn to_encoded(self) -> EncodedChunk {
+        EncodedChunk { encoding: self.encoding, payload: self.payload.to_vec() }
+    }
+}
+
+/// Whether there is a time, all ascend strictly, and none is the reserved `i64::MAX`.
+pub(crate) fn is_ordered(t: &[i64]) -> bool {
+    let ascend = t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b);
+    ascend && t.last().is_some_and(|&last| last < i64::MAX)
+}
+
+/// The property that fuzzing checks: a chunk that is accepted is written back as it was; what decodes has as
+/// many rows as it says, the same rows in parts, and passes the check of order exactly if it is ordered.
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut reader = Reader::new(STRUCTURE, data);
+    let Ok(chunk) = ChunkRef::decode(&mut reader) else { return };
+    let mut written = Vec::new();
+    chunk.to_encoded().encode(&mut written);
+    assert_eq!(Some(&*written), data.get(..reader.offset()), "a chunk is not written back as it was");
+    assert!(written.len() <= MAX_CHUNK_BYTES);
+
+    let (mut all, mut part, mut ordered) = (Columns::default(), Columns::default(), Columns::default());
+    let decoded = chunk.decode_into(&mut all);
+    let in_order = chunk.decode_ordered_into(&mut ordered);
+    assert_eq!(in_order.is_ok(), decoded.is_ok() && is_ordered(&all.t));
+    assert_eq!(ordered.t, if in_order.is_ok() { all.t.as_slice() } else { &[] });
+    if decoded.is_ok() {
+        let rows = all.len() as u64;
+        assert_eq!(chunk.rows().map(u64::from), Ok(rows));
+        assert!(u32::try_from(rows / 2).is_ok_and(|half| chunk.decode_rows_into(half, &mut part).is_ok()));
+        assert_eq!(Some(&*part.t), all.t.get(..part.len()), "half of the rows");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::testing;
+
+    fn decode(bytes: &[u8]) -> Result<EncodedChunk, DecodeError> {
+        let mut r = Reader::new(STRUCTURE, bytes);
+        let chunk = ChunkRef::decode(&mut r)?;
+        r.finish()?;
+        Ok(chunk.to_encoded())
+    }
+
+    fn gorilla_chunk(t: &[i64]) -> EncodedChunk {
+        let v: Vec<f64> = t.iter().map(|&t| t as f64).collect();
+        EncodedChunk { encoding: Encoding::Gorilla, payload: gorilla::encode(t, &v) }
+    }
+
+    #[test]
+    fn the_worked_example() {
+        let payload = gorilla::encode(&[1_000, 16_000], &[1.0, 1.0]);
+        let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload };
+        let mut bytes = Vec::new();
+        chunk.encode(&mut bytes);
+        testing::golden("chunk", &bytes);
+        assert_eq!(decode(&bytes), Ok(chunk));
+        testing::truncations_fail(&bytes, decode);
+        bytes.push(0);
+        assert_eq!(decode(&bytes).unwrap_err().reason, DecodeReason::TrailingBytes);
+    }
+
+    #[test]
+    fn chunks_round_trip() {
+        for rows in [0, 1, 2, 3, 120, 1_024] {
+            let chunk = gorilla_chunk(&(0..rows).map(|i| i * 15_000 + i % 7).collect::<Vec<_>>());
+            let mut bytes = Vec::new();
+            chunk.encode(&mut bytes);
+            assert_eq!(decode(&bytes).as_ref(), Ok(&chunk));
+            assert_eq!(chunk.rows(), Ok(rows as u32));
+            fuzz(&bytes);
+        }
+    }
+
+    #[test]
+    fn every_other_encoding_and_kind_is_refused_by_name() {
+        for first in (0..=u8::MAX).filter(|&first| first != ENCODING_GORILLA) {
+            let error = decode(&[first, 2, 0, 0]).unwrap_err();
+            assert_eq!(error.offset, 0);
+            match first {
+                0 => assert!(matches!(error.reason, DecodeReason::Invalid(_))),
+                2 => assert!(error.to_string().contains("`columns` (2) is not readable by this version")),
+                _ => assert!(matches!(error.reason, DecodeReason::Unsupported(_)), "{first}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_has_a_maximum() {
+        for bytes in [MAX_PAYLOAD_BYTES - 1, MAX_PAYLOAD_BYTES] {
+            let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload: vec![7; bytes] };
+            let mut out = Vec::new();
+            chunk.encode(&mut out);
+            assert!(out.len() <= MAX_CHUNK_BYTES);
+            assert_eq!(decode(&out), Ok(chunk));
+        }
+        let mut out = vec![ENCODING_GORILLA];
+        out.put_varint(MAX_PAYLOAD_BYTES as u64 + 1);
+        let reason = DecodeReason::AboveMaximum { found: 2_097_153, maximum: 2_097_152 };
+        assert_eq!(decode(&out).unwrap_err().reason, reason);
+    }
+
+    #[test]
+    fn the_check_of_order_takes_only_ascending_times_below_the_reserved_one() {
+        let check = |t: &[i64]| {
+            let mut out = Columns { t: vec![9], v: vec![9.0] };
+            let outcome = gorilla_chunk(t).view().decode_ordered_into(&mut out);
+            assert_eq!(
+                (out.t.len(), out.v.len()),
+                if outcome.is_ok() { (1 + t.len(), 1 + t.len()) } else { (1, 1) }
+            );
+            outcome.is_ok()
+        };
+        assert!(check(&[5]) && check(&[i64::MIN, 0, i64::MAX - 1]) && check(&[5, 6, 7]));
+        assert!(!check(&[]) && !check(&[5, 5]) && !check(&[5, 6, 4]) && !check(&[5, i64::MAX]));
+    }
+
+    #[test]
+    fn the_first_rows_alone_can_be_read() {
+        let chunk = gorilla_chunk(&[1, 2, 3]);
+        let mut out = Columns::default();
+        chunk.view().decode_rows_into(2, &mut out).unwrap();
+        assert_eq!(out.t, [1, 2]);
+        assert!(chunk.view().decode_rows_into(4, &mut out).is_err());
+        assert_eq!(out.len(), 2);
+    }
+}

@@ -1,0 +1,607 @@
+//! The payload of a commit record: series at their first use in the segment, and columns of samples.
+//!
+//! ```text
+//!   base_t: zigzag                          the first sample's timestamp
+//!   strings: varint, then sized str each    they get the next numbers of the segment's string table
+//!   series: varint, then each               they get the next numbers of the segment's series
+//!       pairs: varint (1 to 1,024), pairs × (name: varint, value: varint)      numbers of strings
+//!   rows: varint                            at most 4,194,304; the rest is there only if above 0
+//!   series column, runs until all rows are covered:
+//!       start: zigzag                       minus (the series before + 1); at first minus 0
+//!       (length - 1) × 2 + same: varint     same = 0: start, start + 1, …    same = 1: start, start, …
+//!   time column:
+//!       mode: u8 = 0, runs until all rows are covered: step: zigzag, length - 1: varint
+//!       mode: u8 = 1, rows × step: zigzag   step: t minus the t before it; at first minus base_t
+//!   value column:
+//!       tags: a nibble each, the first row in the low half of the first byte, the last half zero
+//!       words: as many bytes as the tags say, little-endian
+//! ```
+//!
+//! A value is told against the value `p` that its series had before in this segment (bits 0 at first):
+//!
+//! | tag | bytes | the value's bits |
+//! |---|---|---|
+//! | 0 | 0 | those of p |
+//! | 1 2 3 4 5 | 1 2 3 4 6 | p and the value are integers up to 2^53: zigzag of the difference |
+//! | 6 7 8 9 | 2 3 4 5 | p XOR the word in the upper bytes |
+//! | 10 11 12 13 | 5 6 7 8 | p XOR the word in the lower bytes |
+//! | 14 | 1 + len | decimals: `e + 4 × len`, then zigzag of the difference in units of 10^-(e+1), e 0 to 3, len 1 to 6 |
+//! | 15 | 0 | the staleness marker |
+//!
+//! All series of a scrape share a timestamp and come in the order of their numbers, so that both
+//! columns are single runs; a series alone in a batch is a run too. Every value is kept to the bit: a
+//! form that does not give back the same bits is not used. Other encoders may choose among the forms.
+//!
+//! Invariant: writer and reader keep a [`State`] in step, from the first record of the segment on.
+//! After an error it is undefined, and so is what follows in the segment. Cost: no allocation for each
+//! row; a reader allocates at most 24 bytes for each half byte of payload, and never above the maximum.
+
+use crate::error::DecodeError;
+use crate::format::cursor::{Reader, Write, unzigzag, zigzag};
+use crate::model::{MAX_LABEL_VALUE_BYTES, MAX_LABELS, STALE};
+
+/// The name of this structure's page.
+const STRUCTURE: &str = "wal_commit";
+/// The most samples in one record.
+pub(crate) const MAX_ROWS: usize = 4_194_304;
+/// The longest string, in bytes.
+pub(crate) const MAX_STRING_BYTES: usize = 65_535;
+/// The most label pairs of a series.
+pub(crate) const MAX_PAIRS: usize = 1_024;
+/// The largest integer (and decimal significand) that is told as a difference: 2^53.
+pub(crate) const MAX_INTEGER: i64 = 9_007_199_254_740_992;
+
+/// The time column holds runs of equal steps.
+pub(crate) const TIME_RUNS: u8 = 0;
+/// The time column holds a step for each row.
+pub(crate) const TIME_STEPS: u8 = 1;
+
+/// The value is that before.
+pub(crate) const TAG_SAME: u8 = 0;
+/// The first tag of differences of integers.
+pub(crate) const TAG_INTEGER: u8 = 1;
+/// The first tag of XORs whose lower bytes are zero.
+pub(crate) const TAG_XOR_UPPER: u8 = 6;
+/// The first tag of XORs whose upper bytes are zero.
+pub(crate) const TAG_XOR_LOWER: u8 = 10;
+/// Differences of decimals.
+pub(crate) const TAG_DECIMAL: u8 = 14;
+/// The staleness marker.
+pub(crate) const TAG_STALE: u8 = 15;
+
+/// Word bytes by tag; those of decimals stand in their first byte.
+const WORD_BYTES: [u8; 16] = [0, 1, 2, 3, 4, 6, 2, 3, 4, 5, 5, 6, 7, 8, 1, 0];
+/// The scales of decimals, by exponent.
+const SCALES: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
+
+const _: () = assert!(MAX_STRING_BYTES == MAX_LABEL_VALUE_BYTES && MAX_PAIRS == MAX_LABELS);
+
+/// One sample of a commit. Equal by bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Row {
+    /// The series; whose numbers these are is up to the layer.
+    pub(crate) series: u32,
+    /// Milliseconds since 1970.
+    pub(crate) t: i64,
+    /// The value, with all its bits.
+    pub(crate) v: f64,
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Row) -> bool {
+        (self.series, self.t, self.v.to_bits()) == (other.series, other.t, other.v.to_bits())
+    }
+}
+
+/// What the commits of a segment have told so far; writer and reader keep it in step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct State {
+    strings: u32,
+    /// The bits of each series' last value.
+    previous: Vec<u64>,
+}
+
+impl State {
+    /// The number of strings told, which is the number of the next one.
+    pub(crate) fn strings(&self) -> u32 {
+        self.strings
+    }
+
+    /// The number of series told, which is the number of the next one; `None` if there can be no more.
+    pub(crate) fn next_series(&self) -> Option<u32> {
+        u32::try_from(self.previous.len()).ok().filter(|n| *n < u32::MAX)
+    }
+
+    /// Back to the start of a segment, keeping the allocation.
+    pub(crate) fn clear(&mut self) {
+        self.strings = 0;
+        self.previous.clear();
+    }
+}
+
+/// What takes a [`State`] back to before a record.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Undo {
+    strings: u32,
+    series: usize,
+    values: Vec<(u32, u64)>,
+}
+
+impl Undo {
+    /// Remembers where `state` is; to be called before the first string or series of a record is told.
+    pub(crate) fn begin(&mut self, state: &State) {
+        self.strings = state.strings;
+        self.series = state.previous.len();
+        self.values.clear();
+    }
+
+    /// The number of strings at [`begin`](Undo::begin).
+    pub(crate) fn strings(&self) -> u32 {
+        self.strings
+    }
+
+    /// Takes `state` back to [`begin`](Undo::begin).
+    pub(crate) fn roll_back(&mut self, state: &mut State) {
+        for (series, bits) in self.values.drain(..).rev() {
+            if let Some(previous) = state.previous.get_mut(series as usize) {
+                *previous = bits;
+            }
+        }
+        state.strings = self.strings;
+        state.previous.truncate(self.series);
+    }
+}
+
+/// Strings and series that a record tells, being written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct News {
+    strings: u32,
+    string_bytes: Vec<u8>,
+    series: u32,
+    series_bytes: Vec<u8>,
+}
+
+impl News {
+    /// Forgets everything, keeping the allocations.
+    pub(crate) fn clear(&mut self) {
+        self.strings = 0;
+        self.string_bytes.clear();
+        self.series = 0;
+        self.series_bytes.clear();
+    }
+
+    /// Tells a string of at most [`MAX_STRING_BYTES`]. Its number is [`State::strings`] before the call.
+    pub(crate) fn add_string(&mut self, state: &mut State, string: &str) {
+        self.string_bytes.put_sized(string.as_bytes());
+        self.strings += 1;
+        state.strings += 1;
+    }
+
+    /// Tells a series. Its number is [`State::next_series`] before the call.
+    pub(crate) fn add_series(&mut self, state: &mut State, pairs: &[(u32, u32)]) {
+        self.series_bytes.put_varint(pairs.len() as u64);
+        for &(name, value) in pairs {
+            self.series_bytes.put_varint(u64::from(name));
+            self.series_bytes.put_varint(u64::from(value));
+        }
+        self.series += 1;
+        state.previous.push(0);
+    }
+}
+
+/// Strings and series that a record told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told<'a> {
+    /// The new strings, in order of their numbers.
+    pub(crate) strings: Vec<&'a str>,
+    /// For each new series, how many of `pairs` it has.
+    pub(crate) series: Vec<u32>,
+    /// The numbers of names and values of all new series, one after the other.
+    pub(crate) pairs: Vec<(u32, u32)>,
+}
+
+/// The three columns, reused from record to record.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Encoder {
+    tags: Vec<u8>,
+    words: Vec<u8>,
+}
+
+impl Encoder {
+    /// Appends the payload. `numbers` are the rows' series in `state`, which has them all (what is new
+    /// was told in `news`); `undo` was begun before that. At most [`MAX_ROWS`] rows.
+    pub(crate) fn encode(
+        &mut self,
+        news: &News,
+        (rows, numbers): (&[Row], &[u32]),
+        (state, undo): (&mut State, &mut Undo),
+        out: &mut Vec<u8>,
+    ) {
+        let base_t = rows.first().map_or(0, |r| r.t);
+        out.put_zigzag(base_t);
+        out.put_varint(u64::from(news.strings));
+        out.extend_from_slice(&news.string_bytes);
+        out.put_varint(u64::from(news.series));
+        out.extend_from_slice(&news.series_bytes);
+        out.put_varint(rows.len() as u64);
+        if rows.is_empty() {
+            return;
+        }
+        encode_series(numbers, out);
+        encode_times(base_t, rows, out);
+        self.encode_values(rows, numbers, state, undo);
+        out.extend_from_slice(&self.tags);
+        out.extend_from_slice(&self.words);
+    }
+
+    fn encode_values(&mut self, rows: &[Row], numbers: &[u32], state: &mut State, undo: &mut Undo) {
+        self.tags.clear();
+        self.words.clear();
+        // Whole words are written, and then only as many bytes of them counted as are needed.
+        self.words.resize(rows.len() * 8 + 8, 0);
+        undo.values.reserve(rows.len());
+        let mut at = 0;
+        let mut low = None;
+        for (row, &number) in rows.iter().zip(numbers) {
+            let Some(previous) = state.previous.get_mut(number as usize) else {
+                continue;
+            };
+            let bits = row.v.to_bits();
+            let (tag, word, bytes) = tell(*previous, bits);
+            undo.values.push((number, *previous));
+            *previous = bits;
+            if let Some(place) = self.words.get_mut(at..at + 8) {
+                place.copy_from_slice(&word.to_le_bytes());
+            }
+            at += bytes;
+            low = match low {
+                None => Some(tag),
+                Some(low) => {
+                    self.tags.push(low | tag << 4);
+                    None
+                }
+            };
+        }
+        self.tags.extend(low);
+        self.words.truncate(at);
+    }
+}
+
+fn encode_series(numbers: &[u32], out: &mut Vec<u8>) {
+    let mut expected = 0i64;
+    let mut rest = numbers;
+    while let Some((&start, after)) = rest.split_first() {
+        let same = after.first() == Some(&start);
+        let follows = |(prev, next): &(&u32, &u32)| match same {
+            true => next == prev,
+            false => prev.checked_add(1) == Some(**next),
+        };
+        let more = rest.iter().zip(after).take_while(follows).count();
+        out.put_zigzag(i64::from(start) - expected);
+        out.put_varint((more as u64) << 1 | u64::from(same));
+        rest = after.get(more..).unwrap_or_default();
+        let last = if same { i64::from(start) } else { i64::from(start) + more.cast_signed() as i64 };
+        expected = last + 1;
+    }
+}
+
+fn encode_times(base_t: i64, rows: &[Row], out: &mut Vec<u8>) {
+    let steps = || {
+        rows.iter().scan(base_t, |t, row| {
+            let step = row.t.wrapping_sub(*t);
+            *t = row.t;
+            Some(step)
+        })
+    };
+    let runs = 1 + steps().zip(steps().skip(1)).filter(|(a, b)| a != b).count();
+    if runs > rows.len() / 2 && rows.len() > 2 {
+        out.put_u8(TIME_STEPS);
+        steps().for_each(|step| out.put_zigzag(step));
+        return;
+    }
+    out.put_u8(TIME_RUNS);
+    let mut run: Option<(i64, u64)> = None;
+    for step in steps() {
+        run = match run {
+            Some((of, more)) if of == step => Some((of, more + 1)),
+            before => {
+                put_run(before, out);
+                Some((step, 0))
+            }
+        };
+    }
+    put_run(run, out);
+}
+
+fn put_run(run: Option<(i64, u64)>, out: &mut Vec<u8>) {
+    if let Some((step, more)) = run {
+        out.put_zigzag(step);
+        out.put_varint(more);
+    }
+}
+
+/// The tag, the word, and how many bytes of the word count.
+fn tell(previous: u64, bits: u64) -> (u8, u64, usize) {
+    if bits == previous {
+        return (TAG_SAME, 0, 0);
+    }
+    if bits == STALE.to_bits() {
+        return (TAG_STALE, 0, 0);
+    }
+    if let (Some(p), Some(v)) = (integer(previous), integer(bits)) {
+        // The difference of two such numbers takes at most 55 bits zigzagged; beyond 48 XOR is taken.
+        let word = zigzag(v - p);
+        match significant_bytes(word) {
+            n @ 0..=4 => return (TAG_INTEGER + small(n.max(1)) - 1, word, n.max(1)),
+            5 | 6 => return (TAG_INTEGER + 4, word, 6),
+            _ => {}
+        }
+    }
+    let xor = previous ^ bits;
+    let lower = significant_bytes(xor).max(5);
+    let upper = (8 - (xor.trailing_zeros() / 8) as usize).max(2);
+    if upper < lower && upper <= 5 {
+        return (TAG_XOR_UPPER + small(upper) - 2, xor >> (64 - 8 * upper), upper);
+    }
+    if let Some((word, bytes)) = decimal_difference(previous, bits).filter(|(_, n)| *n < lower) {
+        return (TAG_DECIMAL, word, bytes);
+    }
+    (TAG_XOR_LOWER + small(lower) - 5, xor, lower)
+}
+
+/// A count of bytes as a tag's offset.
+fn small(n: usize) -> u8 {
+    u8::try_from(n).unwrap_or(0)
+}
+
+fn significant_bytes(word: u64) -> usize {
+    8 - (word.leading_zeros() / 8) as usize
+}
+
+/// The bits as an integer, if they are exactly one of at most 2^53 (and not the negative zero).
+fn integer(bits: u64) -> Option<i64> {
+    let n = truncate(f64::from_bits(bits));
+    ((n as f64).to_bits() == bits && n.unsigned_abs() <= MAX_INTEGER.unsigned_abs()).then_some(n)
+}
+
+/// The bits as a multiple of `1 / scale`, if they are exactly what dividing it by `scale` gives.
+fn decimal(bits: u64, scale: f64) -> Option<i64> {
+    // Adding and taking away 1.5 × 2^52 rounds to an integer; beyond 2^51 the check below fails or holds by itself.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    let n = truncate(f64::from_bits(bits) * scale + ROUND - ROUND);
+    let exact = n.unsigned_abs() <= MAX_INTEGER.unsigned_abs() && (n as f64 / scale).to_bits() == bits;
+    exact.then_some(n)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the cast saturates, and callers check that the result is exact"
+)]
+fn truncate(v: f64) -> i64 {
+    v as i64
+}
+
+/// Word and length of a difference of decimals, with its leading byte.
+fn decimal_difference(previous: u64, bits: u64) -> Option<(u64, usize)> {
+    for (e, &scale) in SCALES.iter().enumerate() {
+        if let (Some(p), Some(v)) = (decimal(previous, scale), decimal(bits, scale)) {
+            let word = zigzag(v - p);
+            let bytes = significant_bytes(word).max(1);
+            return (bytes <= 6).then_some((word << 8 | (e + 4 * bytes) as u64, 1 + bytes));
+        }
+    }
+    None
+}
+
+/// Reads a whole payload; `rows` receives the samples, with their series' numbers in `state`.
+pub(crate) fn decode<'a>(
+    payload: &'a [u8],
+    state: &mut State,
+    rows: &mut Vec<Row>,
+) -> Result<Told<'a>, DecodeError> {
+    rows.clear();
+    let mut r = Reader::new(STRUCTURE, payload);
+    let base_t = r.zigzag()?;
+    let told = decode_news(&mut r, state)?;
+    let count = r.count(MAX_ROWS)?;
+    if count > 0 {
+        // The tags alone take half a byte a row.
+        if count.div_ceil(2) > r.remaining() {
+            return Err(r.invalid("there are more rows than bytes for them"));
+        }
+        rows.reserve(count);
+        decode_series(&mut r, count, state, rows)?;
+        decode_times(&mut r, base_t, rows)?;
+        decode_values(&mut r, state, rows)?;
+    }
+    r.finish()?;
+    Ok(told)
+}
+
+fn decode_news<'a>(r: &mut Reader<'a>, state: &mut State) -> Result<Told<'a>, DecodeError> {
+    let mut told = Told::default();
+    // A string takes a byte at least, a series three.
+    let strings = r.count(r.remaining())?;
+    told.strings.reserve(strings.min(r.remaining()));
+    for _ in 0..strings {
+        told.strings.push(r.sized_str(MAX_STRING_BYTES)?);
+        let total = state.strings.checked_add(1);
+        state.strings = total.ok_or_else(|| r.invalid("too many strings in one segment"))?;
+    }
+    let series = r.count(r.remaining() / 3)?;
+    told.series.reserve(series);
+    for _ in 0..series {
+        if state.next_series().is_none() {
+            return Err(r.invalid("too many series in one segment"));
+        }
+        let pairs = r.count(MAX_PAIRS)?;
+        if pairs == 0 {
+            return Err(r.invalid("a series has no labels"));
+        }
+        for _ in 0..pairs {
+            let pair = (r.varint32()?, r.varint32()?);
+            if pair.0.max(pair.1) >= state.strings {
+                return Err(r.invalid("a label is a string that was not told"));
+            }
+            told.pairs.push(pair);
+        }
+        told.series.push(u32::try_from(pairs).unwrap_or(u32::MAX));
+        state.previous.push(0);
+    }
+    Ok(told)
+}
+
+fn decode_series(
+    r: &mut Reader<'_>,
+    count: usize,
+    state: &State,
+    rows: &mut Vec<Row>,
+) -> Result<(), DecodeError> {
+    let mut expected = 0i64;
+    while rows.len() < count {
+        let start = expected.checked_add(r.zigzag()?).and_then(|n| u32::try_from(n).ok());
+        let (run, same) = r.varint().map(|v| (v >> 1, v & 1 == 1))?;
+        let more = u32::try_from(run).ok().filter(|more| (*more as usize) < count - rows.len());
+        let (Some(start), Some(more)) = (start, more) else {
+            return Err(r.invalid("a run of series is out of bounds"));
+        };
+        let last = if same { Some(start) } else { start.checked_add(more) };
+        let Some(last) = last.filter(|n| (*n as usize) < state.previous.len()) else {
+            return Err(r.invalid("a row is of a series that was not told"));
+        };
+        let row = |series| Row { series, t: 0, v: 0.0 };
+        match same {
+            true => rows.extend((0..=more).map(|_| row(start))),
+            false => rows.extend((start..=last).map(row)),
+        }
+        expected = i64::from(last) + 1;
+    }
+    Ok(())
+}
+
+fn decode_times(r: &mut Reader<'_>, base_t: i64, rows: &mut [Row]) -> Result<(), DecodeError> {
+    let mut t = base_t;
+    match r.u8()? {
+        TIME_STEPS => {
+            for row in rows {
+                t = t.wrapping_add(r.zigzag()?);
+                row.t = t;
+            }
+        }
+        TIME_RUNS => {
+            let mut rest = rows;
+            while !rest.is_empty() {
+                let (step, more) = (r.zigzag()?, r.count(rest.len() - 1)?);
+                let Some((run, after)) = rest.split_at_mut_checked(more + 1) else {
+                    return Err(r.invalid("a run of times is too long"));
+                };
+                for row in run {
+                    t = t.wrapping_add(step);
+                    row.t = t;
+                }
+                rest = after;
+            }
+        }
+        _ => return Err(r.invalid("no such form of a time column")),
+    }
+    Ok(())
+}
+
+fn decode_values(r: &mut Reader<'_>, state: &mut State, rows: &mut [Row]) -> Result<(), DecodeError> {
+    let tags = r.bytes(rows.len().div_ceil(2))?;
+    if rows.len() % 2 == 1 && tags.last().is_some_and(|b| b >> 4 != 0) {
+        return Err(r.invalid("the half byte behind the last tag is not zero"));
+    }
+    let mut halves = tags.iter().flat_map(|b| [b & 0xf, b >> 4]);
+    for row in rows {
+        let tag = halves.next().unwrap_or(TAG_SAME);
+        let Some(previous) = state.previous.get_mut(row.series as usize) else {
+            return Err(r.invalid("a row is of a series that was not told"));
+        };
+        let bits = understand(r, tag, *previous)?;
+        *previous = bits;
+        row.v = f64::from_bits(bits);
+    }
+    Ok(())
+}
+
+/// The inverse of [`tell`].
+fn understand(r: &mut Reader<'_>, tag: u8, previous: u64) -> Result<u64, DecodeError> {
+    let word_bytes = usize::from(WORD_BYTES.get(usize::from(tag)).copied().unwrap_or(0));
+    let word = read_word(r, word_bytes)?;
+    match tag {
+        TAG_SAME => Ok(previous),
+        TAG_INTEGER..TAG_XOR_UPPER => match integer(previous) {
+            Some(p) => Ok((p.wrapping_add(unzigzag(word)) as f64).to_bits()),
+            None => Err(r.invalid("a difference of integers follows a value that is none")),
+        },
+        TAG_XOR_UPPER..TAG_XOR_LOWER => Ok(previous ^ word << (64 - 8 * word_bytes)),
+        TAG_XOR_LOWER..TAG_DECIMAL => Ok(previous ^ word),
+        TAG_DECIMAL => understand_decimal(r, word, previous),
+        _ => Ok(STALE.to_bits()),
+    }
+}
+
+/// The inverse of [`decimal_difference`]; `word` is its leading byte.
+fn understand_decimal(r: &mut Reader<'_>, word: u64, previous: u64) -> Result<u64, DecodeError> {
+    let scale = usize::try_from(word & 3).ok().and_then(|e| SCALES.get(e)).copied();
+    let bytes = usize::try_from(word >> 2).ok().filter(|n| (1..=6).contains(n));
+    let (Some(scale), Some(bytes)) = (scale, bytes) else {
+        return Err(r.invalid("no such length of a decimal"));
+    };
+    let word = read_word(r, bytes)?;
+    match decimal(previous, scale) {
+        Some(p) => Ok((p.wrapping_add(unzigzag(word)) as f64 / scale).to_bits()),
+        None => Err(r.invalid("a difference of decimals follows a value that is none")),
+    }
+}
+
+fn read_word(r: &mut Reader<'_>, bytes: usize) -> Result<u64, DecodeError> {
+    let mut word = [0; 8];
+    if let Some(place) = word.get_mut(..bytes) {
+        place.copy_from_slice(r.bytes(bytes)?);
+    }
+    Ok(u64::from_le_bytes(word))
+}
+
+/// Writes what was decoded as an encoder of the same state would.
+fn encode_again(told: &Told<'_>, rows: &[Row], state: &mut State) -> Vec<u8> {
+    let (mut news, mut undo, mut out) = (News::default(), Undo::default(), Vec::new());
+    undo.begin(state);
+    for string in &told.strings {
+        news.add_string(state, string);
+    }
+    let mut pairs = told.pairs.as_slice();
+    for &n in &told.series {
+        let (own, rest) = pairs.split_at_checked(n as usize).unwrap_or_default();
+        news.add_series(state, own);
+        pairs = rest;
+    }
+    let numbers: Vec<u32> = rows.iter().map(|r| r.series).collect();
+    Encoder::default().encode(&news, (rows, &numbers), (state, &mut undo), &mut out);
+    out
+}
+
+/// The property that fuzzing checks: what is accepted is written back as an equal value, and taking
+/// the writing back leaves the state as it was. Two payloads, so that the second has a past.
+pub(crate) fn fuzz(data: &[u8]) {
+    let Some((&split, data)) = data.split_first() else {
+        return;
+    };
+    let (first, second) = data.split_at_checked(usize::from(split)).unwrap_or((data, &[]));
+    let (mut reader, mut writer) = (State::default(), State::default());
+    let (mut rows, mut again) = (Vec::new(), Vec::new());
+    for payload in [first, second] {
+        let mut mirror = reader.clone();
+        let Ok(told) = decode(payload, &mut reader, &mut rows) else {
+            return;
+        };
+        let bytes = encode_again(&told, &rows, &mut writer);
+        assert_eq!(decode(&bytes, &mut mirror, &mut again), Ok(told), "other series came back");
+        assert_eq!(again, rows, "other samples came back");
+        assert!(mirror == reader && writer == reader, "the states differ");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Goal: a reader pinned at a commit sees exactly the rows of the commits up to it, whatever commits,
+//! deletes, truncations and collections follow. Method: random steps against a plain list of states.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::model::{Columns, MatchOp};
+use crate::source::Source;
+
+type Model = BTreeMap<(String, i64), u64>;
+
+fn options() -> HeadOptions {
+    HeadOptions {
+        range_ms: 1_000,
+        out_of_order_window_ms: 500,
+        max_future_ms: 1_000_000,
+        max_series: 1_000,
+        max_bytes: 1 << 30,
+    }
+}
+
+fn labels(i: u64) -> Labels {
+    Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())]).unwrap()
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+/// Everything that a view shows.
+fn read(view: &HeadView, matchers: &[Matcher]) -> Model {
+    let mut out = Model::new();
+    let mut stream = view.select(matchers, TimeRange::ALL).unwrap();
+    let mut previous: Option<Labels> = None;
+    while let Some(series) = stream.next().unwrap() {
+        assert!(previous.as_ref().is_none_or(|p| *p < series.labels), "label order, each once");
+        for chunk in &series.chunks {
+            let mut rows = Columns::default();
+            let crate::source::ChunkData::Memory(bytes) = &chunk.data else { panic!("in memory") };
+            bytes.decode_into(&mut rows).unwrap();
+            assert!(rows.t.windows(2).all(|w| w[0] < w[1]));
+            for (t, v) in rows.t.iter().zip(&rows.v).take(chunk.rows as usize) {
+                let old = out.insert((series.labels.to_string(), *t), v.to_bits());
+                assert_eq!(old, None, "no row twice");
+            }
+        }
+        previous = Some(series.labels);
+    }
+    out
+}
+
+fn commit(head: &Head, lsn: u64, rows: &[Row]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    head.judge(rows, 0, &mut verdicts).unwrap();
+    head.apply(Lsn(lsn), &verdicts.accepted);
+    head.set_visible(Lsn(lsn));
+    verdicts
+}
+
+fn why(verdicts: &Verdicts) -> Vec<(usize, AppendError)> {
+    verdicts.rejected.clone()
+}
+
+#[test]
+fn verdicts() {
+    let head = Arc::new(Head::new(options(), 1));
+    let a = head.series(&labels(1)).unwrap();
+    let row = |t, v| Row { series: a, t, v };
+    assert!(why(&commit(&head, 1, &[row(0, 1.0), row(1_000, 2.0), row(700, 3.0)])).is_empty());
+    let v =
+        commit(&head, 2, &[row(1_000, 2.0), row(1_000, 9.0), row(700, 3.0), row(700, 8.0), row(499, 0.0)]);
+    assert_eq!(v.duplicates, 2);
+    assert_eq!(why(&v), [(1, AppendError::Conflict), (3, AppendError::Conflict), (4, AppendError::TooOld)]);
+    let v = commit(
+        &head,
+        3,
+        &[
+            row(i64::MAX, 0.0),
+            row(1_000_001, 0.0),
+            row(1_500, 1.0),
+            row(1_500, 2.0),
+            row(1_200, 5.0),
+            row(1_200, 6.0),
+        ],
+    );
+    let expected = [
+        (0, AppendError::BadTimestamp),
+        (1, AppendError::TooFarInFuture),
+        (3, AppendError::Conflict),
+        (5, AppendError::Conflict),
+    ];
+    assert_eq!(why(&v), expected);
+    assert_eq!(v.accepted.len(), 2);
+    let foreign = Head::new(options(), 2).series(&labels(1)).unwrap();
+    let v = commit(&head, 4, &[Row { series: foreign, t: 2_000, v: 0.0 }, row(2_000, 1.0)]);
+    assert_eq!(why(&v), [(0, AppendError::StaleRef)]);
+}
+
+#[test]
+fn a_collected_series_leaves_a_stale_reference() {
+    let head = Arc::new(Head::new(options(), 1));
+    let old = head.series(&labels(1)).unwrap();
+    assert!(head.collect().is_empty(), "asked for in this round");
+    head.collect();
+    assert!(!head.is_live(old) || head.series_count() == 1);
+    let removed = head.collect();
+    head.release(&removed);
+    assert!(!head.is_live(old));
+    assert_eq!(head.series_count(), 0);
+    let new = head.series(&labels(2)).unwrap();
+    assert!(head.is_live(new) && !head.is_live(old) && new != old);
+    assert_eq!(why(&commit(&head, 1, &[Row { series: old, t: 1, v: 1.0 }])), [(0, AppendError::StaleRef)]);
+}
+
+#[test]
+fn a_batch_keeps_its_series() {
+    let head = Head::new(options(), 1);
+    let round = head.begin_batch();
+    let series = head.series(&labels(1)).unwrap();
+    for _ in 0..5 {
+        head.collect();
+    }
+    assert!(head.is_live(series));
+    head.end_batch(round);
+    head.collect();
+    head.collect();
+    assert!(!head.is_live(series));
+}
+
+#[test]
+fn ceilings() {
+    let head = Head::new(HeadOptions { max_series: 2, ..options() }, 1);
+    head.series(&labels(1)).unwrap();
+    head.series(&labels(2)).unwrap();
+    assert_eq!(head.series(&labels(3)), Err(AppendError::Ceiling));
+    assert!(head.series(&labels(2)).is_ok());
+}
+
+#[test]
+fn pinned_readers_see_their_commit() {
+    for seed in 1..=12 {
+        println!("seed {seed}");
+        random_steps(seed);
+    }
+}
+
+fn random_steps(seed: u64) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let head = Arc::new(Head::new(options(), 1));
+    let mut model = Model::new();
+    let mut readers: Vec<(HeadView, Model)> = Vec::new();
+    let mut now = 0i64;
+    for lsn in 1..400u64 {
+        match random.below(20) {
+            0 => {
+                let which = Matcher::new(MatchOp::Equal, "i", random.below(6).to_string()).unwrap();
+                let start = now - random.below(1_500) as i64;
+                let range = TimeRange::new(start, start + random.below(700) as i64);
+                head.delete(std::slice::from_ref(&which), range).unwrap();
+                let name = format!("i=\"{}\"", which.value());
+                model.retain(|(series, t), _| !(series.contains(&name) && range.contains(*t)));
+                head.set_visible(Lsn(lsn));
+            }
+            1 => {
+                // A flush: what is in the range goes to a block, which new readers would see instead.
+                let hull = head.time_range();
+                if !hull.is_empty() {
+                    let start = hull.start().div_euclid(1_000) * 1_000;
+                    let range = TimeRange::new(start, start + 1_000);
+                    let pin = head.pin();
+                    let edition = head.next_edition();
+                    head.publish_edition(edition);
+                    head.truncate(range, &pin, edition).unwrap();
+                    model.retain(|(_, t), _| !range.contains(*t));
+                }
+            }
+            2 => {
+                let removed = head.collect();
+                head.release(&removed);
+                head.tighten();
+            }
+            3 if !readers.is_empty() => {
+                let gone = random.below(readers.len() as u64) as usize;
+                readers.swap_remove(gone);
+            }
+            _ => {
+                now += random.below(60) as i64;
+                let mut rows = Vec::new();
+                for _ in 0..random.below(8) {
+                    let series = head.series(&labels(random.below(6))).unwrap();
+                    let t = now - random.below(4).pow(5) as i64;
+                    rows.push(Row { series, t, v: random.below(3) as f64 });
+                }
+                let verdicts = commit(&head, lsn, &rows);
+                for row in &verdicts.accepted {
+                    let name = head.labels_of(row.slot).unwrap().to_string();
+                    model.insert((name, row.t), row.v.to_bits());
+                }
+            }
+        }
+        if random.below(10) == 0 {
+            readers.push((HeadView::new(Arc::clone(&head), head.pin()), model.clone()));
+        }
+        if random.below(25) == 0 {
+            readers.iter().for_each(|(view, expected)| assert_eq!(&read(view, &[]), expected));
+        }
+    }
+    readers.push((HeadView::new(Arc::clone(&head), head.pin()), model));
+    readers.iter().for_each(|(view, expected)| assert_eq!(&read(view, &[]), expected));
+}

@@ -1,0 +1,118 @@
+//! The head as a source: what one pinned reader sees of it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use crate::error::{Error, Result};
+use crate::head::{Head, Pin, place};
+use crate::model::{Intervals, Labels, Matcher, Metadata, TimeRange};
+use crate::postings;
+use crate::source::{HEAD_PRECEDENCE, SeriesStream, Source, SourceSeries};
+
+/// The head as of a pin.
+#[derive(Clone, Debug)]
+pub(crate) struct HeadView {
+    head: Arc<Head>,
+    pin: Arc<Pin>,
+    range: TimeRange,
+}
+
+impl HeadView {
+    /// What `pin` sees.
+    pub(crate) fn new(head: Arc<Head>, pin: Arc<Pin>) -> HeadView {
+        let range = head.time_range();
+        HeadView { head, pin, range }
+    }
+
+    /// The slots that fulfil the matchers and have something that the pin sees.
+    fn slots(&self, matchers: &[Matcher]) -> Result<RoaringBitmap> {
+        let mut ids = postings::select(&*self.head.index.read(), matchers)?;
+        let mut unseen = Vec::new();
+        for slot in &ids {
+            if !self.sees(slot) {
+                unseen.push(slot);
+            }
+        }
+        for slot in unseen {
+            ids.remove(slot);
+        }
+        Ok(ids)
+    }
+
+    fn sees(&self, slot: u32) -> bool {
+        let (shard, at) = place(slot);
+        let Some(shard) = self.head.shards.get(shard) else { return false };
+        match shard.read().get(at) {
+            Some(Some(series)) => series.as_of(self.pin.edition()).has_visible(self.pin.lsn()),
+            _ => false,
+        }
+    }
+}
+
+impl Source for HeadView {
+    fn time_range(&self) -> TimeRange {
+        self.range
+    }
+
+    fn precedence(&self) -> u64 {
+        HEAD_PRECEDENCE
+    }
+
+    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesStream>> {
+        let ids = postings::select(&*self.head.index.read(), matchers)?;
+        let mut series: Vec<(Labels, u32)> =
+            ids.iter().filter_map(|slot| Some((self.head.labels_of(slot)?, slot))).collect();
+        series.sort_unstable();
+        Ok(Box::new(Stream { view: self.clone(), range, series: series.into_iter() }))
+    }
+
+    fn label_names(&self, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
+        let ids = self.slots(matchers)?;
+        self.head.index.read().postings().names_of(&ids, out);
+        Ok(())
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
+        let ids = self.slots(matchers)?;
+        self.head.index.read().postings().values_of(name, &ids, out);
+        Ok(())
+    }
+
+    fn metadata(&self, family: &str) -> Result<Option<Metadata>> {
+        Ok(self.head.family(family))
+    }
+
+    fn families(&self) -> Result<Vec<(String, Metadata)>> {
+        Ok(self.head.all_families())
+    }
+}
+
+/// Copies out one series after the other.
+struct Stream {
+    view: HeadView,
+    range: TimeRange,
+    series: std::vec::IntoIter<(Labels, u32)>,
+}
+
+impl SeriesStream for Stream {
+    fn next(&mut self) -> Result<Option<SourceSeries>> {
+        for (labels, slot) in self.series.by_ref() {
+            let (shard, at) = place(slot);
+            let Some(shard) = self.view.head.shards.get(shard) else { continue };
+            let shard = shard.read();
+            let Some(Some(series)) = shard.get(at) else { continue };
+            if series.labels != labels {
+                continue;
+            }
+            let data = series.as_of(self.view.pin.edition());
+            let chunks = data.chunks(self.view.pin.lsn(), self.range);
+            let chunks = chunks.map_err(|e| Error::corrupt("(head)", 0, e))?;
+            if !chunks.is_empty() {
+                return Ok(Some(SourceSeries { labels, chunks, deleted: Arc::new(Intervals::default()) }));
+            }
+        }
+        Ok(None)
+    }
+}

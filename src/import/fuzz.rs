@@ -1,0 +1,132 @@
+//! The property of the parsers that fuzzing checks: any bytes are read to their end without a
+//! panic, and it does not matter in what pieces they arrive. Of the formats that are no exposition text, the
+//! import is what is compared.
+
+use std::io::{self, Read};
+
+use super::grammar::Grammar;
+use super::parser::{Event, ParseError, Parser};
+use super::{
+    Format, ImportOptions, Input, LabelBuffer, MissingTimestamp, OnError, SampleSink, check, import,
+};
+use crate::{Cancel, Labels, Metadata, Result};
+
+/// Gives one byte at a time.
+struct Drip<'a>(&'a [u8]);
+
+impl Read for Drip<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = out.len().min(1);
+        self.0.read(out.get_mut(..n).unwrap_or_default())
+    }
+}
+
+/// Reads `data` at once and in drips, going on behind faults, and with the strict rules.
+pub(crate) fn fuzz(data: &[u8], format: Format) {
+    let grammar = match format {
+        Format::Text => Grammar::Text,
+        Format::OpenMetrics => Grammar::OpenMetrics,
+        _ => return assert_eq!(imported(data, format), imported(Drip(data), format)),
+    };
+    let whole = outline(data, grammar, data.len());
+    let drips = outline(Drip(data), grammar, data.len());
+    assert_eq!(whole, drips, "the pieces in which the bytes arrive must not matter");
+    let strict = check(data, format, true, |_| {});
+    assert!(strict.is_ok(), "reading from memory cannot fail");
+}
+
+/// What an import makes of the input, in words.
+fn imported(input: impl Read, format: Format) -> (Words, String) {
+    let mut words = Words::default();
+    let time = MissingTimestamp::At(0);
+    let options = ImportOptions::default().format(format).on_error(OnError::Skip).timestamp(time);
+    let inputs = [Ok(Input::new("input", input))];
+    let outcome = import(&options.memory_bytes(1 << 16), inputs, &mut words, &Cancel::default(), |_| {});
+    (words, format!("{:?}", outcome.map(|s| (s.samples, s.first_rejected, s.stale_markers))))
+}
+
+/// Keeps what it is given as words; series have the places of their labels.
+#[derive(Debug, Default, PartialEq)]
+struct Words(Vec<Labels>, Vec<(usize, i64, u64)>);
+
+impl SampleSink for Words {
+    type Series = usize;
+
+    fn series(&mut self, labels: &Labels) -> Result<usize> {
+        if let Some(place) = self.0.iter().position(|known| known == labels) {
+            return Ok(place);
+        }
+        self.0.push(labels.clone());
+        Ok(self.0.len() - 1)
+    }
+
+    fn extend(&mut self, series: usize, t: &[i64], v: &[f64]) -> Result<()> {
+        assert_eq!(t.len(), v.len(), "columns are of equal length");
+        self.1.extend(t.iter().zip(v).map(|(&t, v)| (series, t, v.to_bits())));
+        Ok(())
+    }
+
+    fn metadata(&mut self, _: &str, _: &Metadata) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// All that the parser says, in words.
+fn outline(input: impl Read, grammar: Grammar, bytes: usize) -> Vec<String> {
+    let mut parser = Parser::new(input, grammar, false);
+    let mut buffer = LabelBuffer::default();
+    let mut out = Vec::new();
+    loop {
+        assert!(out.len() <= bytes + 2, "each event takes a byte, so that the parser ends");
+        match parser.next() {
+            Ok(None) => return out,
+            Ok(Some(Event::Sample(sample))) => {
+                sample.labels(&mut buffer);
+                let labels: Vec<_> = buffer.iter().collect();
+                let (bits, t) = (sample.value().to_bits(), sample.timestamp_ms());
+                out.push(format!("{} {labels:?} {bits:x} {t:?} {}", sample.line(), sample.has_exemplar()));
+            }
+            Ok(Some(event)) => out.push(format!("{event:?}")),
+            Err(ParseError::Invalid(fault)) => out.push(fault.to_string()),
+            Err(ParseError::Io(_)) => return out,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_inputs_are_read_to_their_end_in_any_pieces() {
+        let seeds: [(Format, &[u8]); 3] = [
+            (Format::Scrapes, include_bytes!("../../tests/data/target.scrapes")),
+            (Format::Jsonl, include_bytes!("../../tests/data/victoriametrics.jsonl")),
+            (Format::Promdump, include_bytes!("../../tests/data/small.dump")),
+        ];
+        let mut state = 5u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for (format, seed) in seeds {
+            fuzz(seed, format);
+            for _ in 0..150 {
+                let mut bytes = seed.to_vec();
+                for _ in 0..1 + random(3) {
+                    let at = random(bytes.len());
+                    match random(4) {
+                        0 => bytes[at] = random(256) as u8,
+                        1 => bytes.truncate(at + 1),
+                        2 => drop(bytes.remove(at)),
+                        _ => bytes.insert(at, b"\"\\{}[]:, \n09-"[random(13)]),
+                    }
+                    if bytes.is_empty() {
+                        bytes.push(b'{');
+                    }
+                }
+                fuzz(&bytes, format);
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What an import is told, and what it tells.
+
+use std::fmt;
+
+use super::{Fault, Format};
+use crate::{Labels, Result};
+
+/// What to do with a line that is not valid, or a sample that cannot be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnError {
+    /// End the import: nothing of it is stored.
+    #[default]
+    Fail,
+    /// Leave the line out, and list it in the summary.
+    Skip,
+}
+
+/// The time of samples that have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MissingTimestamp {
+    /// Such a sample is an error that says so.
+    #[default]
+    Refuse,
+    /// This time, in milliseconds.
+    At(i64),
+    /// When the input was last modified: [`Input::modified_ms`].
+    Modified,
+}
+
+/// How the numbers in `le` of histograms and `quantile` of summaries are spelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LabelNumbers {
+    /// As a scrape by Prometheus for samples without a timestamp (`le="1"` becomes `le="1.0"`); as written for
+    /// samples with one, which are history that somebody stored under those labels.
+    #[default]
+    Auto,
+    /// Always as written.
+    AsWritten,
+    /// Always as a scrape by Prometheus spells them.
+    Canonical,
+}
+
+/// How to import. Made by `default`, changed by its methods.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    pub(crate) format: Format,
+    pub(crate) on_error: OnError,
+    pub(crate) max_rejected: Option<u64>,
+    pub(crate) timestamp: MissingTimestamp,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) label_numbers: LabelNumbers,
+    pub(crate) concatenated: bool,
+    pub(crate) memory_bytes: usize,
+    pub(crate) max_unpack_ratio: u64,
+}
+
+impl Default for ImportOptions {
+    fn default() -> ImportOptions {
+        ImportOptions {
+            format: Format::Auto,
+            on_error: OnError::Fail,
+            max_rejected: None,
+            timestamp: MissingTimestamp::Refuse,
+            labels: Vec::new(),
+            label_numbers: LabelNumbers::Auto,
+            concatenated: false,
+            memory_bytes: 64 * 1024 * 1024,
+            max_unpack_ratio: 2_000,
+        }
+    }
+}
+
+impl ImportOptions {
+    /// The format of the inputs; found out for each by default.
+    pub fn format(mut self, format: Format) -> ImportOptions {
+        self.format = format;
+        self
+    }
+
+    /// What to do with what cannot be taken; fails by default.
+    pub fn on_error(mut self, on_error: OnError) -> ImportOptions {
+        self.on_error = on_error;
+        self
+    }
+
+    /// With [`OnError::Skip`], how many rejections end the import all the same.
+    pub fn max_rejected(mut self, count: u64) -> ImportOptions {
+        self.max_rejected = Some(count);
+        self
+    }
+
+    /// The time of samples that have none.
+    pub fn timestamp(mut self, timestamp: MissingTimestamp) -> ImportOptions {
+        self.timestamp = timestamp;
+        self
+    }
+
+    /// Adds a label to every series, in place of one of that name.
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> ImportOptions {
+        let name = name.into();
+        self.labels.retain(|(n, _)| *n != name);
+        self.labels.push((name, value.into()));
+        self
+    }
+
+    /// How numbers in labels are spelled.
+    pub fn label_numbers(mut self, spelling: LabelNumbers) -> ImportOptions {
+        self.label_numbers = spelling;
+        self
+    }
+
+    /// Whether an OpenMetrics input may hold several documents, each ended by `# EOF`.
+    pub fn concatenated(mut self, concatenated: bool) -> ImportOptions {
+        self.concatenated = concatenated;
+        self
+    }
+
+    /// How much the import itself may hold in memory, in bytes: known series and samples not handed on
+    /// yet (64 MiB by default). Lines, and what the target needs, come on top.
+    pub fn memory_bytes(mut self, bytes: usize) -> ImportOptions {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// How many times its packed size an input may unpack to (2,000 by default; 64 MiB it always may).
+    pub fn max_unpack_ratio(mut self, ratio: u64) -> ImportOptions {
+        self.max_unpack_ratio = ratio;
+        self
+    }
+}
+
+/// One input.
+pub struct Input<'r> {
+    pub(crate) name: String,
+    pub(crate) reader: Box<dyn std::io::Read + 'r>,
+    pub(crate) modified_ms: Option<i64>,
+}
+
+impl<'r> Input<'r> {
+    /// An input under a name that messages use (a path, `-`).
+    pub fn new(name: impl Into<String>, reader: impl std::io::Read + 'r) -> Input<'r> {
+        Input { name: name.into(), reader: Box::new(reader), modified_ms: None }
+    }
+
+    /// When it was last modified, for [`MissingTimestamp::Modified`].
+    pub fn modified_ms(mut self, modified_ms: i64) -> Input<'r> {
+        self.modified_ms = Some(modified_ms);
+        self
+    }
+}
+
+impl fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Where samples go: a bulk loader, or whatever else takes columns.
+pub trait SampleSink {
+    /// What names a series of this sink.
+    type Series: Copy + Eq + std::hash::Hash;
+
+    /// Whether [`series`](SampleSink::series) can take these labels and keep the names that it gave before. If not, the importer
+    /// hands on all samples first, and asks for every series anew.
+    fn has_room(&self, _labels: &Labels) -> bool {
+        true
+    }
+
+    /// The series with these labels: the same for equal labels, as long as there is room.
+    ///
+    /// # Errors
+    /// The sink's own: they end the import.
+    fn series(&mut self, labels: &Labels) -> Result<Self::Series>;
+
+    /// Adds samples to a series: columns of equal length, in the order of the input, which need not be that of time.
+    ///
+    /// # Errors
+    /// The sink's own: they end the import.
+    fn extend(&mut self, series: Self::Series, t: &[i64], v: &[f64]) -> Result<()>;
+
+    /// What is known of a metric family; what was given before is replaced.
+    ///
+    /// # Errors
+    /// The sink's own: they end the import.
+    fn metadata(&mut self, family: &str, metadata: &crate::Metadata) -> Result<()>;
+}
+
+impl SampleSink for crate::BulkLoader {
+    type Series = crate::BulkRef;
+
+    fn has_room(&self, labels: &Labels) -> bool {
+        crate::BulkLoader::has_room(self, labels)
+    }
+
+    fn series(&mut self, labels: &Labels) -> Result<crate::BulkRef> {
+        crate::BulkLoader::series(self, labels)
+    }
+
+    fn extend(&mut self, series: crate::BulkRef, t: &[i64], v: &[f64]) -> Result<()> {
+        crate::BulkLoader::extend(self, series, t, v)
+    }
+
+    fn metadata(&mut self, family: &str, metadata: &crate::Metadata) -> Result<()> {
+        self.set_metadata(family, metadata)
+    }
+}
+
+/// One line that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rejected {
+    /// The name of its input.
+    pub input: String,
+    /// Where and why.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.input, self.fault)
+    }
+}
+
+/// What an import did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ImportSummary {
+    /// Samples handed to the sink.
+    pub samples: u64,
+    /// The earliest time among them.
+    pub min_time_ms: Option<i64>,
+    /// The latest time among them.
+    pub max_time_ms: Option<i64>,
+    /// Bytes read of the inputs as they came, packed or not.
+    pub bytes_in: u64,
+    /// Bytes of text, unpacked.
+    pub text_bytes: u64,
+    /// Lines left out.
+    pub rejected: u64,
+    /// The first 100 of them.
+    pub first_rejected: Vec<Rejected>,
+    /// Scrapes, of [`Format::Scrapes`].
+    pub scrapes: u64,
+    /// Those of them that failed.
+    pub failed_scrapes: u64,
+    /// Staleness markers made for series that vanished from page to page; they count as samples too.
+    pub stale_markers: u64,
+    /// Exemplars, which are read and checked, but not stored yet.
+    pub exemplars_skipped: u64,
+}
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes read of the inputs as they came.
+    pub bytes_in: u64,
+    /// Samples read.
+    pub samples: u64,
+}

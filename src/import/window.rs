@@ -1,0 +1,101 @@
+//! The part of the input that is in memory: a window that moves over a `Read`, and grows when
+//! one entry does not fit.
+//!
+//! ```text
+//!   consumed │ start ········ known bytes ········ │ not read yet
+//!            └ entries are parsed from here; a parser that needs more calls fill()
+//! ```
+//!
+//! An entry is parsed anew from its start after each fill, and each fill at least doubles what is
+//! known of it, so that the work stays linear. The window holds one block, or one entry of at
+//! most `max_entry_bytes`, times two.
+
+use std::io::{self, Read};
+
+/// What one fill reads at least.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// A moving window over the input.
+#[derive(Debug)]
+pub(crate) struct Window<R> {
+    input: R,
+    buffer: Vec<u8>,
+    start: usize,
+    ended: bool,
+    line: u64,
+    bytes_read: u64,
+    max_entry_bytes: usize,
+}
+
+/// Why the window cannot be filled.
+#[derive(Debug)]
+pub(crate) enum FillError {
+    /// Reading failed.
+    Io(io::Error),
+    /// One entry is longer than is allowed.
+    TooLong,
+}
+
+impl<R: Read> Window<R> {
+    /// An empty window at line 1.
+    pub(crate) fn new(input: R, max_entry_bytes: usize) -> Window<R> {
+        Window { input, buffer: Vec::new(), start: 0, ended: false, line: 1, bytes_read: 0, max_entry_bytes }
+    }
+
+    /// The known bytes from the current entry on.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Whether all of the input is known.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The line of the first of [`bytes`](Window::bytes), from 1.
+    pub(crate) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// Goes on behind the next `n` bytes.
+    pub(crate) fn consume(&mut self, n: usize) {
+        let gone = self.bytes().get(..n).unwrap_or_default();
+        let lines = memchr::memchr_iter(b'\n', gone).count();
+        let bytes = gone.len();
+        self.start += bytes;
+        self.line += u64::try_from(lines).unwrap_or(0);
+    }
+
+    /// Reads on, and says whether there was more.
+    pub(crate) fn fill(&mut self) -> Result<bool, FillError> {
+        if self.ended {
+            return Ok(false);
+        }
+        let known = self.bytes().len();
+        if known >= self.max_entry_bytes {
+            return Err(FillError::TooLong);
+        }
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let wanted = BLOCK_BYTES.max(known);
+        let limit = u64::try_from(wanted).unwrap_or(u64::MAX);
+        let read = self.input.by_ref().take(limit).read_to_end(&mut self.buffer).map_err(FillError::Io)?;
+        self.bytes_read += u64::try_from(read).unwrap_or(0);
+        self.ended = read < wanted;
+        Ok(read > 0)
+    }
+
+    /// Adds the line feed that the last line lacks.
+    pub(crate) fn end_last_line(&mut self) -> bool {
+        let lacks = self.bytes().last().is_some_and(|&b| b != b'\n');
+        if lacks {
+            self.buffer.push(b'\n');
+        }
+        lacks
+    }
+}

@@ -1,0 +1,137 @@
+//! From matchers to series: set algebra over an index of label pairs.
+//!
+//! ```text
+//!   matchers ─┬─ must have the label ──▶ look-ups and scans, cheapest first ──▶ intersect ─┐
+//!             └─ may lack it ──▶ what breaks the condition ──────────────────▶ subtract ◀──┘──▶ ids
+//! ```
+//!
+//! The rules are Prometheus's. An absent label has the empty value, so that a matcher that the
+//! empty value fulfils cannot be answered by a look-up: instead the series whose value breaks it
+//! are subtracted, from what the other matchers left, or from all. What each matcher costs:
+//!
+//! | base of the matcher | asks the index for |
+//! |---|---|
+//! | `=`, `=~"a\|b\|c"` | one look-up for each literal |
+//! | `.*`, `.+` | all series that have the label |
+//! | `=~"node.+"` | the values in the range of the prefix, each tested |
+//! | other | all values of the label, each tested |
+//!
+//! and the negation of a base is "has the label" minus the base. An empty result ends the work.
+//! [`MemIndex`] is such an index in memory; a block implements [`TermIndex`] over its file.
+
+use roaring::RoaringBitmap;
+
+use crate::error::Result;
+use crate::model::Matcher;
+
+mod mem;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use mem::MemIndex;
+
+/// Answers what series have a label pair: implemented by a block's index and by the head.
+pub(crate) trait TermIndex {
+    /// Every series.
+    fn all(&self) -> Result<RoaringBitmap>;
+
+    /// The series with this pair; none if there are none. The empty value asks for all series that have the label at all.
+    fn exact(&self, name: &str, value: &str) -> Result<RoaringBitmap>;
+
+    /// Unites into `out` the postings of each value of `name` that starts with `prefix` and that `keep` accepts.
+    fn scan(
+        &self,
+        name: &str,
+        prefix: &str,
+        keep: &mut dyn FnMut(&str) -> bool,
+        out: &mut RoaringBitmap,
+    ) -> Result<()>;
+
+    /// Unites into `out` what [`exact`](TermIndex::exact) answers for each of `values`, which are
+    /// sorted, unique and not empty: an index may walk them and its own terms together.
+    fn exact_many(&self, name: &str, values: &[String], out: &mut RoaringBitmap) -> Result<()> {
+        for value in values {
+            *out |= self.exact(name, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// The series that fulfil all matchers, by Prometheus's rules.
+pub(crate) fn select(index: &dyn TermIndex, matchers: &[Matcher]) -> Result<RoaringBitmap> {
+    let (mut optional, mut required): (Vec<&Matcher>, Vec<&Matcher>) =
+        matchers.iter().partition(|m| m.matches_empty());
+    required.sort_by_key(|m| cost(m));
+    optional.sort_by_key(|m| cost(m));
+    let mut found: Option<RoaringBitmap> = None;
+    for matcher in required {
+        let next = having(index, matcher, true)?;
+        let both = match found {
+            Some(before) => before & next,
+            None => next,
+        };
+        if both.is_empty() {
+            return Ok(both);
+        }
+        found = Some(both);
+    }
+    let mut found = match found {
+        Some(found) => found,
+        None => index.all()?,
+    };
+    for matcher in optional {
+        if found.is_empty() {
+            break;
+        }
+        found -= having(index, matcher, false)?;
+    }
+    Ok(found)
+}
+
+/// What orders matchers: look-ups, then "has the label", then scans of a range, then of all values.
+fn cost(matcher: &Matcher) -> (u8, usize) {
+    match matcher.literals() {
+        Some(literals) => (u8::from(matcher.is_negative()), literals.len()),
+        None if matcher.base_is_any_value() => (1, 0),
+        None if !matcher.prefix().is_empty() => (2, 0),
+        None => (3, 0),
+    }
+}
+
+/// The series that have the label, with a value that fulfils the matcher, or that does not.
+fn having(index: &dyn TermIndex, matcher: &Matcher, fulfils: bool) -> Result<RoaringBitmap> {
+    let name = matcher.name();
+    let of_base = fulfils != matcher.is_negative();
+    if matcher.base_is_any_value() {
+        return if of_base { index.exact(name, "") } else { Ok(RoaringBitmap::new()) };
+    }
+    if of_base {
+        return base(index, matcher);
+    }
+    let labelled = index.exact(name, "")?;
+    if labelled.is_empty() {
+        return Ok(labelled);
+    }
+    Ok(labelled - base(index, matcher)?)
+}
+
+/// The series that have the label, with a value that fulfils the equality or expression.
+fn base(index: &dyn TermIndex, matcher: &Matcher) -> Result<RoaringBitmap> {
+    let name = matcher.name();
+    let mut out = RoaringBitmap::new();
+    match matcher.literals() {
+        Some(values) => {
+            // Sorted: only the first can be empty, and no label has the empty value.
+            let values = match values.split_first() {
+                Some((first, rest)) if first.is_empty() => rest,
+                _ => values,
+            };
+            match values {
+                [value] => return index.exact(name, value),
+                values => index.exact_many(name, values, &mut out)?,
+            }
+        }
+        None => index.scan(name, matcher.prefix(), &mut |value| matcher.base_matches(value), &mut out)?,
+    }
+    Ok(out)
+}

@@ -1,0 +1,154 @@
+//! One state of the store, over one range.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::model::{Cancel, Matcher, Selector, TimeRange};
+use crate::source::{SeriesMerge, Source};
+
+use super::context::{Context, Limits};
+use super::series_set::SeriesSet;
+
+/// Reads the store as it was when the querier was made, between two times.
+///
+/// Cloning is cheap; clones share the state and have settings of their own. Files and memory that
+/// it may need stay until the last clone, and everything selected through one, is dropped.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::{Db, ErrorKind, Options, Selector, labels};
+/// # let db = Db::open(dir.path(), Options::default())?;
+/// # let mut app = db.appender()?;
+/// # for (job, v) in [("node", 1.0), ("redis", 0.0)] { app.append(&labels!("up", "job" => job)?, 1_000, v)?; }
+/// # app.commit()?;
+/// let querier = db.querier(0..60_000)?.max_series(1);
+/// assert_eq!(querier.label_values("job", &Selector::all())?, ["node", "redis"]);
+/// let mut found = querier.select(&"up".parse()?)?;
+/// assert_eq!(found.next().unwrap()?.labels().value("job"), Some("node"));
+/// assert_eq!(found.next().unwrap().unwrap_err().kind(), ErrorKind::Ceiling);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Querier {
+    state: Arc<State>,
+    range: TimeRange,
+    limits: Limits,
+    cancel: Cancel,
+}
+
+/// What clones share.
+struct State {
+    sources: Vec<Arc<dyn Source>>,
+    pool: Option<Arc<rayon::ThreadPool>>,
+    guard: Arc<dyn Send + Sync>,
+}
+
+impl Querier {
+    /// Over the sources of one state of the store, in any order. `guard` is held as long as
+    /// anything may read from them; in `pool`, if given, many sources are selected from at once.
+    pub(crate) fn new(
+        sources: Vec<Arc<dyn Source>>,
+        range: TimeRange,
+        limits: Limits,
+        pool: Option<Arc<rayon::ThreadPool>>,
+        guard: Arc<dyn Send + Sync>,
+    ) -> Querier {
+        let state = Arc::new(State { sources, pool, guard });
+        Querier { state, range, limits, cancel: Cancel::default() }
+    }
+
+    /// Lets each [`select`](Querier::select) give out at most `n` samples, counted over all of its
+    /// series, and again for each time that a series is read. Replaces the store's own ceiling.
+    ///
+    /// All `n` are given out; asking for more is an error of kind
+    /// [`Ceiling`](crate::ErrorKind::Ceiling). Each [`Samples`](crate::Samples) that is used as an
+    /// iterator takes up to 64 of them at a time, and gives back the rest when it is dropped.
+    #[must_use]
+    pub fn max_samples(mut self, n: u64) -> Querier {
+        self.limits.max_samples = n;
+        self
+    }
+
+    /// Lets each [`select`](Querier::select) give out at most `n` series; one more is an error of
+    /// kind [`Ceiling`](crate::ErrorKind::Ceiling). Replaces the store's own ceiling.
+    #[must_use]
+    pub fn max_series(mut self, n: u64) -> Querier {
+        self.limits.max_series = n;
+        self
+    }
+
+    /// Lets `cancel` stop whatever is selected from now on: at the next series or chunk, with an
+    /// error of kind [`Cancelled`](crate::ErrorKind::Cancelled).
+    #[must_use]
+    pub fn cancel(mut self, cancel: &Cancel) -> Querier {
+        self.cancel = cancel.clone();
+        self
+    }
+
+    /// The range that samples are trimmed to.
+    pub fn range(&self) -> TimeRange {
+        self.range
+    }
+
+    /// The series that fulfil the selector and have a sample in the range, in label order.
+    ///
+    /// They stream: neither they nor their samples are held all at once. Cost: the index of each source that overlaps the
+    /// range is asked once; then each series costs its labels, and nothing of its samples until they are read.
+    ///
+    /// # Errors
+    /// What the first reads meet: damage, an I/O error, a cancellation. Later ones come from the
+    /// set and from [`Samples`](crate::Samples).
+    pub fn select(&self, selector: &Selector) -> Result<SeriesSet> {
+        self.cancel.check()?;
+        let State { sources, pool, guard } = &*self.state;
+        let merge = SeriesMerge::open(sources, selector.matchers(), self.range, pool.as_deref())?;
+        let context = Context::new(self.range, self.limits, self.cancel.clone(), Arc::clone(guard));
+        Ok(SeriesSet::new(merge, Arc::new(context)))
+    }
+
+    /// The names of the labels of the series that fulfil the selector, sorted, each once.
+    ///
+    /// As exact in time as whole blocks: a name whose series have no sample in the range is there
+    /// if a block that overlaps the range has it.
+    ///
+    /// # Errors
+    /// Damage, an I/O error, a cancellation.
+    pub fn label_names(&self, selector: &Selector) -> Result<Vec<String>> {
+        self.union(selector, |source, matchers, out| source.label_names(matchers, out))
+    }
+
+    /// The values of label `name` in the series that fulfil the selector, sorted, each once; none
+    /// if there is no such label. As exact in time as [`label_names`](Querier::label_names).
+    ///
+    /// # Errors
+    /// Damage, an I/O error, a cancellation.
+    pub fn label_values(&self, name: &str, selector: &Selector) -> Result<Vec<String>> {
+        self.union(selector, |source, matchers, out| source.label_values(name, matchers, out))
+    }
+
+    /// Unites what each source that overlaps the range adds.
+    fn union(
+        &self,
+        selector: &Selector,
+        add: impl Fn(&dyn Source, &[Matcher], &mut BTreeSet<String>) -> Result<()>,
+    ) -> Result<Vec<String>> {
+        let mut out = BTreeSet::new();
+        for source in self.state.sources.iter().filter(|s| s.time_range().overlaps(self.range)) {
+            self.cancel.check()?;
+            add(&**source, selector.matchers(), &mut out)?;
+        }
+        Ok(out.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for Querier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Querier")
+            .field("range", &self.range)
+            .field("limits", &self.limits)
+            .field("sources", &self.state.sources.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,378 @@
+//! Reads the whole log: the chain of segments, each from its header to its end.
+//!
+//! ```text
+//!   list ─▶ headers ─▶ each segment's end, from its successors' headers ─▶ records ─▶ Visitor
+//! ```
+//!
+//! It writes nothing, so that it works beside a live writer: the tail of the last segment may be in
+//! the middle of a write. Damage is collected, not fatal; what is fatal is a newer version, a
+//! visitor's error, a cancellation, and a segment that the system does not give: what it holds may be
+//! good, and whoever went on without it would remove it as flushed. Memory: a segment's
+//! strings and eight bytes for each of its series, one record, and one commit's samples.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::scan::{self, Bad, Records, Tail};
+use super::segment::{self, ReplayEnd, SegmentInfo};
+use super::{Visitor, WalSample, writer};
+use crate::env::{EntryKind, Fs, ReadFile};
+use crate::error::{DecodeError, DecodeReason, Error, ErrorKind, Result};
+use crate::format::wal_commit::{self, State, Told};
+use crate::format::wal_metadata;
+use crate::format::wal_record::{PREFIX_BYTES, Record, RecordKind};
+use crate::format::wal_segment::{PrevEnd, SegmentHeader};
+use crate::model::{Cancel, Labels, Lsn, TimeRange};
+
+/// What a replay found.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    /// Where the log ends; [`ReplayEnd::segments`] are the segments found.
+    pub(crate) end: ReplayEnd,
+    /// What could not be read, each with its file, and its offset where there is one.
+    pub(crate) damage: Vec<Error>,
+    /// Records delivered.
+    pub(crate) records: u64,
+    /// Samples delivered.
+    pub(crate) samples: u64,
+}
+
+/// Feeds the log in `dir` to `visitor`, in order. A missing directory is an empty log.
+///
+/// # Errors
+/// `NewerFormat` if a segment is of a newer version; whatever the visitor says; `Cancelled`; `Io` if
+/// the directory or a segment cannot be opened or read (beside a live writer it may just have been removed).
+pub(crate) fn replay(fs: &dyn Fs, dir: &Path, visitor: &mut dyn Visitor, cancel: &Cancel) -> Result<Replay> {
+    let mut found = Replay::default();
+    let segments = open_all(fs, dir, &mut found)?;
+    report_holes(dir, &segments, &mut found.damage);
+    let total = segments.iter().map(|s| s.file.bytes()).sum();
+    let progress = Progress { done: 0, shown: 0, total };
+    let mut run = Run { visitor, cancel, found, progress };
+    for (i, segment) in segments.iter().enumerate() {
+        let later = segments.get(i + 1..).unwrap_or_default();
+        run.segment(segment, later)?;
+    }
+    Ok(run.found)
+}
+
+/// A segment file, with its header if that can be read.
+struct Opened {
+    sequence: u64,
+    path: PathBuf,
+    file: Arc<dyn ReadFile>,
+    header: Result<SegmentHeader, DecodeError>,
+}
+
+fn open_all(fs: &dyn Fs, dir: &Path, found: &mut Replay) -> Result<Vec<Opened>> {
+    let there = fs.stat(dir).map_err(|e| Error::io("look at the directory", dir, e))?;
+    if there.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut segments = Vec::new();
+    for entry in fs.list(dir).map_err(|e| Error::io("list the directory", dir, e))? {
+        let path = dir.join(&entry.name);
+        let (Some(sequence), EntryKind::File) = (segment::sequence(&entry.name), entry.kind) else {
+            let what = "not a segment of the write-ahead log; left alone";
+            found.damage.push(Error::new(ErrorKind::Corrupt, what).at(path));
+            continue;
+        };
+        let file = fs.open(&path).map_err(|e| Error::io("open the segment", &path, e))?;
+        let header = match scan::header(&*file) {
+            Ok(header) if header.sequence != sequence => {
+                let what = DecodeReason::Invalid("the sequence is not that of the file's name");
+                Err(DecodeError::new("wal_segment", 12, what))
+            }
+            Ok(header) => Ok(header),
+            Err(Bad::Bytes(e)) if matches!(e.reason, DecodeReason::NewerVersion { .. }) => {
+                return Err(Error::corrupt(path, 0, e));
+            }
+            Err(Bad::Bytes(e)) => Err(e),
+            Err(Bad::Io(e)) => return Err(Error::io("read the segment", path, e)),
+        };
+        segments.push(Opened { sequence, path, file, header });
+    }
+    Ok(segments)
+}
+
+/// A predecessor that is not there was removed, unless an older segment is still there.
+fn report_holes(dir: &Path, segments: &[Opened], damage: &mut Vec<Error>) {
+    for (i, segment) in segments.iter().enumerate() {
+        let Ok(SegmentHeader { previous, .. }) = &segment.header else {
+            continue;
+        };
+        let older = segments.get(..i).unwrap_or_default();
+        let is_there = older.iter().any(|o| o.sequence == previous.sequence);
+        if !is_there && older.iter().any(|o| o.sequence < previous.sequence) {
+            let what =
+                "this segment of the write-ahead log is missing, though older and newer ones are there";
+            let path = segment::path(dir, previous.sequence);
+            damage.push(Error::new(ErrorKind::Corrupt, what).at(path));
+        }
+    }
+}
+
+/// What the headers behind a segment say of its end.
+enum Limit {
+    /// It ends there; what follows is dead.
+    At(PrevEnd),
+    /// It was given up before it had a record.
+    GivenUp,
+    /// Nothing.
+    Open,
+}
+
+fn limit_of(sequence: u64, later: &[Opened]) -> Limit {
+    let next = later.iter().find_map(|o| o.header.as_ref().ok());
+    match next.map(|header| header.previous) {
+        Some(previous) if previous.sequence == sequence => Limit::At(previous),
+        Some(previous) if previous.sequence < sequence => Limit::GivenUp,
+        _ => Limit::Open,
+    }
+}
+
+struct Progress {
+    done: u64,
+    shown: u64,
+    total: u64,
+}
+
+/// A replay under way.
+struct Run<'a> {
+    visitor: &'a mut dyn Visitor,
+    cancel: &'a Cancel,
+    found: Replay,
+    progress: Progress,
+}
+
+impl Run<'_> {
+    fn segment(&mut self, segment: &Opened, later: &[Opened]) -> Result<()> {
+        let mut info = SegmentInfo {
+            sequence: segment.sequence,
+            path: segment.path.clone(),
+            bytes: segment.file.bytes(),
+            range: TimeRange::new(0, 0),
+            first_lsn: segment.header.as_ref().map_or(self.found.end.previous.lsn, |h| h.first_lsn),
+            last_lsn: self.found.end.previous.lsn,
+            damaged: false,
+        };
+        let limit = limit_of(segment.sequence, later);
+        match (&segment.header, limit) {
+            (_, Limit::GivenUp) => {}
+            (Ok(header), limit) => self.records(segment, *header, limit, &mut info)?,
+            (Err(bad), limit) => self.unreadable(segment, bad, &limit, &mut info)?,
+        }
+        let end = &mut self.found.end;
+        end.sequence = segment.sequence;
+        end.written = end.written.max(info.last_lsn);
+        end.segments.push(info);
+        self.progress.done += segment.file.bytes();
+        self.show_progress(0);
+        Ok(())
+    }
+
+    /// A header that cannot be read, with nothing behind it, is a crash while the segment was made.
+    fn unreadable(
+        &mut self,
+        segment: &Opened,
+        bad: &DecodeError,
+        limit: &Limit,
+        info: &mut SegmentInfo,
+    ) -> Result<()> {
+        let bare = || {
+            scan::is_bare(Arc::clone(&segment.file))
+                .map_err(|e| Error::io("read the segment", &segment.path, e))
+        };
+        if matches!(limit, Limit::At(_)) || !bare()? {
+            self.damage(segment, bad, info);
+        }
+        Ok(())
+    }
+
+    fn records(
+        &mut self,
+        segment: &Opened,
+        header: SegmentHeader,
+        limit: Limit,
+        info: &mut SegmentInfo,
+    ) -> Result<()> {
+        let end = match limit {
+            Limit::At(previous) => Some(previous),
+            _ => None,
+        };
+        let mut records = Records::new(Arc::clone(&segment.file), header, end.map(|e| e.bytes));
+        let mut memory = SegmentMemory::default();
+        self.found.end.closed = false;
+        info.last_lsn = header.previous.lsn;
+        loop {
+            self.cancel.check()?;
+            let bad = match records.next() {
+                Ok(Some((offset, record))) => match self.record(offset, record, &mut memory, info)? {
+                    Ok(()) => continue,
+                    // The frame is sound and its contents are not: no crash does that.
+                    Err(bad) => {
+                        self.damage(segment, &bad, info);
+                        self.end_at(segment, offset, info.last_lsn);
+                        return Ok(());
+                    }
+                },
+                Ok(None) => match end.and_then(|end| early_end(&records, end)) {
+                    None => break,
+                    Some(bad) => bad,
+                },
+                Err(Bad::Bytes(bad)) => bad,
+                Err(Bad::Io(e)) => return Err(Error::io("read the segment", &segment.path, e)),
+            };
+            let tail = match end {
+                Some(_) => Tail::Damaged(records.last()),
+                None => records.tail().map_err(|e| Error::io("read the segment", &segment.path, e))?,
+            };
+            match tail {
+                Tail::Good => continue,
+                Tail::End | Tail::Torn => {}
+                Tail::Damaged(lsn) => {
+                    self.found.end.written = self.found.end.written.max(lsn);
+                    self.damage(segment, &bad, info);
+                }
+            }
+            break;
+        }
+        self.end_at(segment, records.offset(), records.last());
+        info.last_lsn = records.last();
+        Ok(())
+    }
+
+    fn end_at(&mut self, segment: &Opened, bytes: u64, lsn: Lsn) {
+        self.found.end.previous = PrevEnd { sequence: segment.sequence, bytes, lsn };
+    }
+
+    /// One record; the inner error is damage, the outer one ends the replay.
+    fn record(
+        &mut self,
+        offset: u64,
+        record: Record<'_>,
+        memory: &mut SegmentMemory,
+        info: &mut SegmentInfo,
+    ) -> Result<Result<(), DecodeError>> {
+        let in_payload =
+            |e: DecodeError| Ok(Err(DecodeError { offset: offset + PREFIX_BYTES as u64 + e.offset, ..e }));
+        self.found.end.closed = record.kind == RecordKind::Close;
+        match record.kind {
+            RecordKind::Close => {}
+            RecordKind::Commit => {
+                let told = match wal_commit::decode(record.payload, &mut memory.state, &mut memory.rows) {
+                    Ok(told) => told,
+                    Err(e) => return in_payload(e),
+                };
+                if let Err(e) = memory.tell(&told, self.visitor)? {
+                    return in_payload(e);
+                }
+                memory.renumber();
+                self.visitor.commit(record.lsn, &memory.rows)?;
+                info.range = info.range.hull(writer::hull(&memory.rows));
+                self.found.samples += memory.rows.len() as u64;
+            }
+            RecordKind::Metadata | RecordKind::Restated => {
+                let families = match wal_metadata::decode(record.payload) {
+                    Ok(families) => families,
+                    Err(e) => return in_payload(e),
+                };
+                for (family, metadata) in families {
+                    self.visitor.metadata(record.lsn, family, metadata.clone())?;
+                    self.found.end.families.insert(family.to_owned(), metadata);
+                }
+            }
+        }
+        info.last_lsn = record.lsn;
+        self.found.records += 1;
+        self.show_progress(offset);
+        Ok(Ok(()))
+    }
+
+    fn damage(&mut self, segment: &Opened, bad: &DecodeError, info: &mut SegmentInfo) {
+        info.damaged = true;
+        self.found.damage.push(Error::corrupt(&segment.path, 0, *bad));
+    }
+
+    /// Once in a mebibyte, and at the end of each segment.
+    fn show_progress(&mut self, within: u64) {
+        let at = self.progress.done + within;
+        if within == 0 || at >= self.progress.shown + (1 << 20) {
+            self.progress.shown = at;
+            self.visitor.progress(at, self.progress.total);
+        }
+    }
+}
+
+/// What is wrong with a segment whose records ended before or beside where its successor says.
+fn early_end(records: &Records, end: PrevEnd) -> Option<DecodeError> {
+    let bad = |reason| Some(DecodeError::new("wal_record", records.offset(), reason));
+    if records.offset() < end.bytes {
+        return bad(DecodeReason::Truncated);
+    }
+    if records.last() != end.lsn {
+        return bad(DecodeReason::Invalid("the next segment says that this one ends with another LSN"));
+    }
+    None
+}
+
+/// What a segment has told so far.
+#[derive(Default)]
+struct SegmentMemory {
+    state: State,
+    rows: Vec<WalSample>,
+    /// All strings, end to end, and where each one ends.
+    strings: String,
+    ends: Vec<usize>,
+    /// The visitor's number of each series.
+    numbers: Vec<u32>,
+}
+
+impl SegmentMemory {
+    /// Passes new series on; the inner error says that one is no label set.
+    fn tell(&mut self, told: &Told<'_>, visitor: &mut dyn Visitor) -> Result<Result<(), DecodeError>> {
+        for string in &told.strings {
+            self.strings.push_str(string);
+            self.ends.push(self.strings.len());
+        }
+        let mut pairs = told.pairs.as_slice();
+        for &count in &told.series {
+            let (own, rest) = pairs.split_at_checked(count as usize).unwrap_or((pairs, &[]));
+            let Some(labels) = self.labels(own) else {
+                let what = DecodeReason::Invalid("a series has labels that are unsorted, empty or too large");
+                return Ok(Err(DecodeError::new("wal_commit", 0, what)));
+            };
+            self.numbers.push(visitor.series(labels)?);
+            pairs = rest;
+        }
+        Ok(Ok(()))
+    }
+
+    fn labels(&self, pairs: &[(u32, u32)]) -> Option<Labels> {
+        let mut texts = Vec::with_capacity(pairs.len());
+        let mut before = "";
+        for &(name, value) in pairs {
+            let (name, value) = (self.string(name)?, self.string(value)?);
+            if name <= before || value.is_empty() {
+                return None;
+            }
+            texts.push((name, value));
+            before = name;
+        }
+        Labels::from_unsorted(&mut texts).ok()
+    }
+
+    fn string(&self, number: u32) -> Option<&str> {
+        let number = number as usize;
+        let start = number.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        self.strings.get(start..*self.ends.get(number)?)
+    }
+
+    /// The segment's numbers in the rows become the visitor's.
+    fn renumber(&mut self) {
+        for row in &mut self.rows {
+            // The decoder has refused numbers that were not told.
+            row.series = self.numbers.get(row.series as usize).copied().unwrap_or(u32::MAX);
+        }
+    }
+}
