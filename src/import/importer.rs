@@ -59,6 +59,8 @@ pub fn import<'r, S: SampleSink>(
 
 fn read<S: SampleSink>(run: &mut Run<'_, S>, input: Input<'_>) -> Result<()> {
     let Input { name, reader, modified_ms } = input;
+    #[cfg(feature = "tracing")]
+    let _span = tracing::info_span!("input", name).entered();
     run.default_time_ms = match run.options.timestamp {
         MissingTimestamp::Refuse => None,
         MissingTimestamp::At(t) => Some(t),
