@@ -101,7 +101,7 @@ impl Builder {
         match self.matchers.is_empty() {
             true => Err(Error::new(
                 ErrorKind::InvalidSelector,
-                "the selector is empty; to select every series, use Selector::all()",
+                "the selector is empty; {__name__=~\".+\"} selects every series that has a name (in code, Selector::all() every series)",
             )),
             false => Ok(Selector(self.matchers)),
         }
