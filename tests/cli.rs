@@ -224,7 +224,7 @@ fn care_changes_no_answer() {
     let before = place.ok(&["dump", "--db", "db", "--bits"]);
     assert_eq!(object(&place.ok(&["compact", "--db", "db", "--json"]))["samples"], 12);
     assert_eq!(place.ok(&["dump", "--db", "db", "--bits"]), before);
-    place.ok(&["snapshot", "--db", "db", "copy"]);
+    assert_eq!(object(&place.ok(&["snapshot", "--db", "db", "copy", "--json"]))["path"], "copy");
     assert_eq!(place.ok(&["dump", "--db", "copy", "--bits"]), before);
     place.fails(3, &["snapshot", "--db", "db", "copy"], &["silverback: copy: ", "empty directory"]);
     assert_eq!(object(&place.ok(&["verify", "--db", "copy", "--json"]))["clean"], true);

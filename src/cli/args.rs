@@ -394,6 +394,9 @@ pub(crate) struct Snapshot {
     /// The copy's directory: new, or empty
     #[arg(value_name = "TO")]
     pub(crate) to: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Print completions for a shell
