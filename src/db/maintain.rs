@@ -33,6 +33,17 @@ impl Db {
     /// Runs maintenance until nothing is due: flush of complete ranges, merges, retention, clean-up of deletes and of the log.
     /// Waits for a step that another thread is at.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// // With `Maintenance::Manual` nothing happens in the background: call this now and then.
+    /// let db = Db::open(dir.path().join("metrics"), Options::default().maintenance(Maintenance::Manual))?;
+    /// db.maintain()?;
+    /// assert_eq!(db.stats().flushes, 0, "nothing was due");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The first step's that failed; what was done before stays done.
     pub fn maintain(&self) -> Result<()> {
@@ -42,6 +53,19 @@ impl Db {
     }
 
     /// Flushes all of the head, merges to a fixpoint, and leaves no superseded file behind that no reader holds.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// db.compact(&Cancel::default())?;
+    /// assert_eq!((db.stats().head_samples, db.stats().block_samples), (0, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`maintain`](Db::maintain); [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).

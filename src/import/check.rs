@@ -24,6 +24,14 @@ pub struct CheckReport {
 /// As [`check`], of an input that may be packed, and whose format may be [`Format::Auto`]: unpacked and detected as
 /// an import does it. What is to be checked strictly is not taken for Prometheus text: a page without `# EOF` is no OpenMetrics.
 ///
+/// ```
+/// use silverback::import::{Format, Input, check_input};
+/// let page = Input::new("page.om", &b"up 1\n"[..]);
+/// let report = check_input(page, Format::Auto, false, |_event| {})?;
+/// assert_eq!(report.fault.unwrap().why.to_string(), "the input does not end with # EOF");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// If reading or unpacking fails, or the input is detected to be no exposition text; what is wrong with the text
 /// stands in the report.
