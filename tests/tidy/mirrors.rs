@@ -1,7 +1,12 @@
 //! Each structure on disk has four mirrors, and they say the same: `src/format/X.rs`, `format-spec/X.md`,
-//! `fuzz/fuzz_targets/X.rs`, `tests/golden/X.bin`.
+//! `fuzz/fuzz_targets/X.rs` with its corpus, `tests/golden/X.bin`.
 
 use crate::{Faults, files_below, read, root};
+
+/// A corpus is small: it is in every clone, and replayed by every run of the tests.
+const MAX_CORPUS_FILES: usize = 32;
+const MAX_CORPUS_BYTES: u64 = 65_536;
+const MAX_CORPORA_BYTES: u64 = 500_000;
 
 /// Files of `src/format` that are no structure: (name, reason).
 const HELPERS: [(&str, &str); 3] = [
@@ -100,6 +105,31 @@ fn no_mirror_is_of_nothing() {
     for x in stems("fuzz/fuzz_targets", ".rs").iter().filter(|x| !known(x) && !is_other(x)) {
         let what = "is of no structure: list it in tests/tidy/mirrors.rs with what it is for";
         faults.of(&format!("fuzz/fuzz_targets/{x}.rs"), what);
+    }
+    faults.check();
+}
+
+#[test]
+fn each_fuzz_target_has_a_small_corpus() {
+    let mut faults = Faults::default();
+    let mut all = 0;
+    for x in stems("fuzz/fuzz_targets", ".rs") {
+        let corpus = format!("fuzz/corpus/{x}");
+        if !root().join(&corpus).is_dir() {
+            faults.of(&corpus, "is missing: fuzz/README.md says how a corpus is made");
+            continue;
+        }
+        let files = files_below(&corpus, "");
+        let length = |file: &String| std::fs::metadata(root().join(file)).map_or(0, |m| m.len());
+        let bytes: u64 = files.iter().map(length).sum();
+        if files.is_empty() || files.len() > MAX_CORPUS_FILES || bytes > MAX_CORPUS_BYTES {
+            let what = format!("{} files, {bytes} bytes: {MAX_CORPUS_FILES} and {MAX_CORPUS_BYTES} are the most (fuzz/distil)", files.len());
+            faults.of(&corpus, what);
+        }
+        all += bytes;
+    }
+    if all > MAX_CORPORA_BYTES {
+        faults.of("fuzz/corpus", format!("{all} bytes, {MAX_CORPORA_BYTES} is the most"));
     }
     faults.check();
 }
