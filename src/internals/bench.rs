@@ -42,8 +42,12 @@ impl Log {
     /// None that memory gives.
     pub fn new(labels: Vec<Labels>) -> Result<Log> {
         let fs = MemFs::new();
-        let wal =
-            Wal::create(Arc::new(fs.clone()), PathBuf::from(LOG), &Default::default(), WalOptions::default())?;
+        let wal = Wal::create(
+            Arc::new(fs.clone()),
+            PathBuf::from(LOG),
+            &Default::default(),
+            WalOptions::default(),
+        )?;
         Ok(Log { fs, wal, labels, lsn: Lsn(0), staged: Vec::new() })
     }
 

@@ -123,7 +123,10 @@ fn each_fuzz_target_has_a_small_corpus() {
         let length = |file: &String| std::fs::metadata(root().join(file)).map_or(0, |m| m.len());
         let bytes: u64 = files.iter().map(length).sum();
         if files.is_empty() || files.len() > MAX_CORPUS_FILES || bytes > MAX_CORPUS_BYTES {
-            let what = format!("{} files, {bytes} bytes: {MAX_CORPUS_FILES} and {MAX_CORPUS_BYTES} are the most (fuzz/distil)", files.len());
+            let what = format!(
+                "{} files, {bytes} bytes: {MAX_CORPUS_FILES} and {MAX_CORPUS_BYTES} are the most (fuzz/distil)",
+                files.len()
+            );
             faults.of(&corpus, what);
         }
         all += bytes;
