@@ -198,6 +198,35 @@ fn the_constants_on_the_pages_are_those_of_the_code() {
     faults.check();
 }
 
+#[test]
+fn the_table_of_versions_names_every_version() {
+    let path = "format-spec/README.md";
+    let mut faults = Faults::default();
+    let rows: Vec<(String, Vec<String>)> = section(&read(path), "## How versions evolve")
+        .iter()
+        .filter_map(|(_, line)| {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let [version, of, _, _] = cells.as_slice() else { return None };
+            let of = of.split(", ").map(|x| x.trim_matches('`').to_owned()).collect();
+            version.parse::<u32>().ok().map(|_| ((*version).to_owned(), of))
+        })
+        .collect();
+    assert!(!rows.is_empty(), "{path}: the table of versions was not found");
+    let mut found = 0;
+    for x in structures() {
+        let Some(version) = constant(&read(&format!("src/format/{x}.rs")), "VERSION").map(str::to_owned)
+        else {
+            continue;
+        };
+        found += 1;
+        if !rows.iter().any(|(row, of)| *row == version && of.contains(&x)) {
+            faults.of(path, format!("the table of versions lacks `{x}` with version {version}"));
+        }
+    }
+    assert!(found > 3, "the check found only {found} versions: it is broken");
+    faults.check();
+}
+
 /// The bytes of the block of hex in a page's worked example; an error with its line.
 fn worked_example(page: &str) -> Result<Vec<u8>, (usize, String)> {
     let lines = section(page, "## Worked example");
