@@ -51,9 +51,9 @@ fn payload((t, v): (Vec<i64>, Vec<f64>)) -> (Vec<u8>, Columns) {
 }
 
 #[library_benchmark]
-#[bench::constant(args = (), setup = constant)]
-#[bench::counter(args = (), setup = counted)]
-#[bench::random(args = (), setup = noise)]
+#[bench::constant(constant())]
+#[bench::counter(counted())]
+#[bench::random(noise())]
 fn append((t, v): (Vec<i64>, Vec<f64>)) -> Vec<u8> {
     chunk_append(black_box(&t), &v)
 }

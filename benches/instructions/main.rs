@@ -30,7 +30,8 @@ fn main() {
 
 /// The first program that is needed and not to be found.
 fn missing() -> Option<&'static str> {
-    let runner = env::var_os("GUNGRAUN_RUNNER").is_some_and(|path| Path::new(&path).is_file());
+    // Told when this was compiled, as gungraun reads it.
+    let runner = option_env!("GUNGRAUN_RUNNER").is_some_and(|path| Path::new(path).is_file());
     match () {
         () if !runner && !is_installed("gungraun-runner") => Some("gungraun-runner"),
         () if !is_installed("valgrind") => Some("valgrind"),
