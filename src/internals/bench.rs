@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::env::MemFs;
-use crate::error::Result;
+use crate::env::{Fs, MemFs};
+use crate::error::{Error, Result};
 use crate::format::gorilla;
 use crate::model::{Cancel, Columns, Labels, Lsn, Metadata, Selector};
 use crate::postings::{self, MemIndex};
@@ -42,6 +42,8 @@ impl Log {
     /// None that memory gives.
     pub fn new(labels: Vec<Labels>) -> Result<Log> {
         let fs = MemFs::new();
+        let dir = Path::new(LOG);
+        fs.create_dir(dir).map_err(|e| Error::io("make the directory", dir, e))?;
         let wal = Wal::create(
             Arc::new(fs.clone()),
             PathBuf::from(LOG),

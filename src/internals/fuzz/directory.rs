@@ -304,10 +304,10 @@ impl Case<'_> {
         }
     }
 
-    /// Every damaged file is still there, where it was or set aside.
+    /// Every damaged file is still there, where it was or set aside, but for superseded ones, whose time may have come.
     fn check_kept(&self, fs: &MemFs) {
         let all: Vec<Vec<u8>> = fs.paths().into_iter().filter_map(|path| fs.read(path).ok()).collect();
-        for path in &self.patched.changed {
+        for path in self.patched.changed.iter().filter(|path| !self.image.is_superseded(path)) {
             let bytes = must(self.patched.fs.read(path), "a patched file");
             let kept = all.contains(&bytes) || self.patched.forged;
             assert!(kept, "opening destroyed {}", path.display());
