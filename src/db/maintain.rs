@@ -77,31 +77,38 @@ impl Db {
 }
 
 impl Shared {
-    /// Steps until nothing is left to do, then tells what happened.
+    /// Steps until nothing is left to do. What a step did is told right after it, when no lock is held.
     pub(crate) fn maintain(&self, extent: Extent, cancel: &Cancel) -> Result<()> {
-        let outcome = self.steps(extent, cancel);
-        self.tell();
-        outcome
+        self.begin(extent)?;
+        loop {
+            let progressed = self.step(extent, cancel);
+            self.tell();
+            if !progressed? {
+                return Ok(());
+            }
+        }
     }
 
-    fn steps(&self, extent: Extent, cancel: &Cancel) -> Result<()> {
+    fn begin(&self, extent: Extent) -> Result<()> {
         let _one_at_a_time = self.maintenance.lock();
         if let SyncPolicy::Interval(every) = self.options.sync {
             self.sync_if_due(self.head.visible(), millis(every))?;
         }
-        if extent == Extent::Everything {
-            self.rotate_log()?;
+        match extent {
+            Extent::Due => Ok(()),
+            Extent::Everything => self.rotate_log(),
         }
-        loop {
-            cancel.check()?;
-            self.check_writable()?;
-            let progressed = self.flush(extent, cancel)? || self.retire()? || self.merge(extent, cancel)?;
-            self.collect_head();
-            self.remove_segments()?;
-            if !progressed && !self.forget_tombstones()? {
-                return Ok(());
-            }
-        }
+    }
+
+    /// One flush, retirement or merge, and the clean-up after it. Whether there may be more to do.
+    fn step(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
+        let _one_at_a_time = self.maintenance.lock();
+        cancel.check()?;
+        self.check_writable()?;
+        let progressed = self.flush(extent, cancel)? || self.retire()? || self.merge(extent, cancel)?;
+        self.collect_head();
+        self.remove_segments()?;
+        Ok(progressed || self.forget_tombstones()?)
     }
 
     /// Flushes the oldest range that is complete (or any, if everything goes). Whether there was one.
