@@ -159,6 +159,11 @@ impl Error {
         self
     }
 
+    /// Whether nothing was applied and the caller can make it pass: by making room, or by asking for less.
+    pub(crate) fn can_be_mended(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::NoSpace | ErrorKind::Ceiling) && self.0.applied == Applied::No
+    }
+
     /// A copy for a second listener (group commit, reports): the same words, the same kind.
     pub(crate) fn duplicate(&self) -> Error {
         let source = match &self.0.source {

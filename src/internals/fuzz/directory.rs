@@ -87,7 +87,7 @@ impl Image {
         let db = open();
         let metadata = Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: "Help.".into() };
         let mut app = must(db.appender(), "appender");
-        app.set_metadata("m0", metadata);
+        must(app.set_metadata("m0", metadata), "metadata");
         must(app.commit(), "commit");
         image.commit(&db, (0..150).map(|k| row(k % 5, i64::from(k) / 5 * 100, f64::from(k) / 4.0)));
         must(db.compact(&Default::default()), "compact");
