@@ -134,6 +134,18 @@ impl Error {
         e
     }
 
+    /// A whole file could not be read: by the system's word, or because its kind is never as large (`InvalidData`), which is
+    /// damage.
+    pub(crate) fn unread(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Error {
+        let is_damage = error.kind() == io::ErrorKind::InvalidData;
+        let mut e = Error::io(action, path, error);
+        if is_damage {
+            e.0.kind = ErrorKind::Corrupt;
+            e.0.offset = Some(0);
+        }
+        e
+    }
+
     /// Bytes of `path`, read from offset `base`, did not decode.
     pub(crate) fn corrupt(path: impl Into<PathBuf>, base: u64, error: DecodeError) -> Error {
         let kind = match error.reason {
@@ -150,6 +162,12 @@ impl Error {
     /// Adds (or replaces) the file concerned.
     pub(crate) fn at(mut self, path: impl Into<PathBuf>) -> Error {
         self.0.path = Some(path.into());
+        self
+    }
+
+    /// Adds the offset at which damage was found.
+    pub(crate) fn at_offset(mut self, offset: u64) -> Error {
+        self.0.offset = Some(offset);
         self
     }
 

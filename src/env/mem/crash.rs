@@ -49,6 +49,7 @@ pub(crate) enum CrashPolicy {
     /// (from the 65th on: all).
     Names(u64),
     /// Of the changes of names those whose bit is set, and no data: renames that came before what they name.
+    #[cfg(test)]
     NamesAlone(u64),
     /// Names, lengths and sectors by the toss of a coin that the seed loads.
     Random(u64),
@@ -171,6 +172,7 @@ fn fates(pending: &[Unit], policy: CrashPolicy) -> Vec<Fate> {
             CrashPolicy::Torn { unit, bytes } if i == unit => Fate::Torn(bytes),
             CrashPolicy::Torn { unit, .. } => keep(i < unit),
             CrashPolicy::Names(mask) => keep(is_data || name >= 64 || mask & (1 << name) != 0),
+            #[cfg(test)]
             CrashPolicy::NamesAlone(mask) => keep(!is_data && (name >= 64 || mask & (1 << name) != 0)),
             CrashPolicy::Random(_) if is_data => Fate::Sectors(coin.split(), data_odds),
             CrashPolicy::Random(_) => keep(coin.toss(name_odds)),

@@ -444,3 +444,25 @@ fn a_damaged_segment_is_set_aside_once_it_is_flushed() {
     assert!(db.open_report().damage.is_empty(), "{:?}", db.open_report());
     assert_eq!(read_all(&db).len(), 6);
 }
+
+/// A meta file that was longer than any can be passed for a failure of the system, so that the open failed instead of setting
+/// the block aside and serving the rest.
+#[test]
+fn a_block_whose_meta_is_too_long_is_set_aside() {
+    let fs = MemFs::new();
+    let db = open(&fs);
+    commit(&db, &rows(0..5));
+    db.compact(&Default::default()).unwrap();
+    commit(&db, &rows(6..7));
+    drop(db);
+    let meta = fs.paths().into_iter().find(|p| p.ends_with("meta")).unwrap();
+    fs.truncate(&meta, 1 << 20).unwrap();
+    let db = open(&fs);
+    let report = db.open_report();
+    assert_eq!((report.damage.len(), report.quarantined.len()), (1, 1), "{report:?}");
+    assert_eq!(
+        (report.damage[0].kind(), report.damage[0].path()),
+        (ErrorKind::Corrupt, Some(meta.as_path()))
+    );
+    assert_eq!(read_all(&db).len(), 3);
+}
