@@ -154,6 +154,18 @@ impl Error {
         e
     }
 
+    /// A whole file could not be read: by the system's word, or because its kind is never as large (`InvalidData`), which is
+    /// damage.
+    pub(crate) fn unread(action: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Error {
+        let is_damage = error.kind() == io::ErrorKind::InvalidData;
+        let mut e = Error::io(action, path, error);
+        if is_damage {
+            e.0.kind = ErrorKind::Corrupt;
+            e.0.offset = Some(0);
+        }
+        e
+    }
+
     /// Bytes of `path`, read from offset `base`, did not decode.
     pub(crate) fn corrupt(path: impl Into<PathBuf>, base: u64, error: DecodeError) -> Error {
         let kind = match error.reason {
@@ -173,10 +185,21 @@ impl Error {
         self
     }
 
+    /// Adds the offset at which damage was found.
+    pub(crate) fn at_offset(mut self, offset: u64) -> Error {
+        self.0.offset = Some(offset);
+        self
+    }
+
     /// Says what a failed commit left behind.
     pub(crate) fn with_applied(mut self, applied: Applied) -> Error {
         self.0.applied = applied;
         self
+    }
+
+    /// Whether nothing was applied and the caller can make it pass: by making room, or by asking for less.
+    pub(crate) fn can_be_mended(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::NoSpace | ErrorKind::Ceiling) && self.0.applied == Applied::No
     }
 
     /// A copy for a second listener (group commit, reports): the same words, the same kind.

@@ -1,196 +1,113 @@
-//! Goal: what was acknowledged before the process was killed is there afterwards; a whole dump that was appended, and
-//! never closed, is bit for bit what promtool made of it.
+//! Goal: a process that is killed at any moment, while it commits, deletes, flushes and compacts, loses nothing that it had
+//! acknowledged; and a reader in another process sees all of that at any time.
 //!
-//! Method: this test runs itself as a child (the environment says so), which appends a dump on the real filesystem with
-//! maintenance in the background, tells each commit over a pipe, and is killed by SIGKILL: in the middle, or after the
-//! last acknowledgement. Then the directory is opened here.
-#![cfg(all(feature = "import", feature = "zstd"))]
+//! Method: this test runs itself as the victim (`victim`), with two writing threads and one that compacts. What is
+//! acknowledged comes over a pipe. After a random number of acknowledgements a reader here opens the living directory; then
+//! the victim is killed by SIGKILL, the directory is opened, and everything is compared. The next victim goes on from there, ten
+//! times over one directory, with each sync policy in turn: a kill may cost nothing under any of them.
+//!
+//! SIGKILL ends a process and leaves the page cache, so that a filesystem in memory (`/dev/shm`) is as good as a disk here, and
+//! its syncs cost nothing. Power cuts are `tests/power.rs`. The long form: `SILVERBACK_KILLS=5000 cargo test --release --test kill`.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use silverback::Db;
 
-use serde_json::Value;
-use silverback::import::{ImportOptions, Input, SampleSink, import};
-use silverback::{Cancel, Columns, Db, Labels, Metadata, Options, Result, Selector, TimeRange};
+mod victim;
 
-mod common;
+use victim::{Oracle, Victim, options, policy};
 
-use common::{canonical_sha256, data};
+/// Kills if nobody asks for more.
+const KILLS: u64 = 200;
+/// Kills of one directory.
+const LIVES: u64 = 10;
 
-/// Tells the child where to write.
-const DIR: &str = "SILVERBACK_KILL_DIR";
-/// Tells the child which dump to append.
-const DUMP: &str = "SILVERBACK_KILL_DUMP";
-/// Samples in a commit.
-const BATCH: usize = 1_500;
-
-fn options() -> Options {
-    // Short blocks and log segments, so that flushes and merges go on while the process is killed.
-    Options::default()
-        .block_range(Duration::from_secs(300))
-        .wal_segment_bytes(1 << 18)
-        .out_of_order_window(Duration::from_secs(400 * 86_400))
-        .max_future(None)
-}
-
-/// A dump's samples in their order.
-#[derive(Default)]
-struct InOrder {
-    labels: Vec<Labels>,
-    rows: Vec<(usize, i64, f64)>,
-}
-
-impl SampleSink for InOrder {
-    type Series = usize;
-
-    fn series(&mut self, labels: &Labels) -> Result<usize> {
-        self.labels.push(labels.clone());
-        Ok(self.labels.len() - 1)
-    }
-
-    fn extend(&mut self, series: usize, t: &[i64], v: &[f64]) -> Result<()> {
-        self.rows.extend(t.iter().zip(v).map(|(&t, &v)| (series, t, v)));
-        Ok(())
-    }
-
-    fn metadata(&mut self, _: &str, _: &Metadata) -> Result<()> {
-        Ok(())
-    }
-}
-
-fn parse(dump: &Path) -> InOrder {
-    let mut sink = InOrder::default();
-    let input = Input::new("dump", std::fs::File::open(dump).unwrap());
-    import(&ImportOptions::default(), [Ok(input)], &mut sink, &Cancel::default(), |_| {}).unwrap();
-    sink
-}
-
-/// What the child does; nothing if nobody asked for a child.
+/// The process that is killed; nothing if this is not one.
 #[test]
-fn child() {
-    let (Some(dir), Some(dump)) = (std::env::var_os(DIR), std::env::var_os(DUMP)) else { return };
-    let dump = parse(Path::new(&dump));
-    let db = Db::open(dir, options()).unwrap();
-    let mut app = db.appender().unwrap();
-    for (n, batch) in dump.rows.chunks(BATCH).enumerate() {
-        for &(series, t, v) in batch {
-            app.append(&dump.labels[series], t, v).unwrap();
+fn victim() {
+    victim::live();
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+fn random(seed: u64) -> u64 {
+    let z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    kills: u64,
+    acks: u64,
+    deletes: u64,
+    readers: u64,
+    blocks: u64,
+    verified: u64,
+}
+
+/// Kills the victims of one directory, one after the other.
+fn lives(first: u64, figures: &mut Figures) {
+    let memory = std::path::Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let mut oracle = Oracle::new();
+    for seed in first..first + LIVES {
+        let mut victim = Victim::start(dir.path(), seed, &oracle);
+        let until = oracle.acks + 1 + random(seed) % 90;
+        while oracle.acks < until {
+            assert!(victim.hear(&mut oracle), "seed {seed}: the victim died by itself");
         }
-        let committed = app.commit().unwrap();
-        assert_eq!(committed.rejected(), []);
-        println!("acknowledged {}", n + 1);
-        std::io::stdout().flush().unwrap();
+        if seed % 2 == 0 {
+            let reader = Db::open_read_only(dir.path(), options(policy(seed))).unwrap();
+            oracle.check_reader(&reader).unwrap_or_else(|why| panic!("seed {seed}, a reader: {why}"));
+            figures.readers += 1;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(random(seed ^ 77) % 4_000));
+        victim.kill(&mut oracle);
+        let db = Db::open(dir.path(), options(policy(seed))).unwrap();
+        let report = db.open_report();
+        assert!(report.damage.is_empty() && report.quarantined.is_empty(), "seed {seed}: {report:?}");
+        oracle.check(&db, false).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        if seed % 5 == 0 {
+            assert!(db.verify().unwrap().is_clean(), "seed {seed}");
+            figures.verified += 1;
+        }
+        figures.kills += 1;
+        figures.blocks += db.stats().blocks;
     }
-    println!("whole");
-    std::io::stdout().flush().unwrap();
-    // Killed while it waits here.
-    let _never = std::io::stdin().read(&mut [0]);
-}
-
-/// Starts the child and reads what it tells, until it has acknowledged `commits` or everything; kills it; returns how
-/// many commits it acknowledged, those included that it told of before it died.
-fn run_and_kill(dir: &Path, dump: &Path, commits: usize) -> usize {
-    let mut child: Child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-        .env(DIR, dir)
-        .env(DUMP, dump)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut told = BufReader::new(child.stdout.take().unwrap());
-    let mut acknowledged = 0;
-    while acknowledged < commits && next_line(&mut told, &mut acknowledged) {}
-    child.kill().unwrap();
-    while next_line(&mut told, &mut acknowledged) {}
-    assert!(!child.wait().unwrap().success());
-    acknowledged
-}
-
-/// Whether the child goes on.
-fn next_line(told: &mut BufReader<ChildStdout>, acknowledged: &mut usize) -> bool {
-    let mut line = String::new();
-    if told.read_line(&mut line).unwrap() == 0 || line.trim() == "whole" {
-        return false;
-    }
-    // The harness writes on the same line what it runs.
-    if let Some((_, n)) = line.trim().rsplit_once("acknowledged ") {
-        *acknowledged = n.parse().unwrap();
-    }
-    true
-}
-
-fn read_all(db: &Db) -> Vec<(Labels, Vec<(i64, u64)>)> {
-    let querier = db.querier(TimeRange::ALL).unwrap();
-    let set = querier.select(&Selector::all()).unwrap();
-    set.map(|series| {
-        let series = series.unwrap();
-        let mut rows = Columns::default();
-        let mut samples = series.samples();
-        while samples.read_into(&mut rows, 100_000).unwrap() > 0 {}
-        let samples = rows.t.iter().zip(&rows.v).map(|(t, v)| (*t, v.to_bits())).collect();
-        (series.labels().clone(), samples)
-    })
-    .collect()
-}
-
-fn reopen(dir: &Path) -> Db {
-    let db = Db::open(dir, options()).unwrap();
-    let report = db.open_report();
-    assert!(report.damage.is_empty() && report.quarantined.is_empty(), "{report:?}");
-    assert!(db.verify().unwrap().is_clean());
-    db
+    assert!(oracle.commits() >= oracle.acks as i64);
+    figures.acks += oracle.acks;
+    figures.deletes += oracle.deletes;
 }
 
 #[test]
-fn acknowledged_commits_survive_a_kill_in_the_middle() {
-    let Some(root) = data("dumps") else { return };
-    for (name, commits) in
-        [("nginx-1s", 1), ("nginx-1s", 6), ("blackbox-1s", 13), ("blackbox-1s", 25), ("cloudmon-a", 40)]
-    {
-        let dump = root.join(format!("{name}.om.zst"));
-        let dir = tempfile::tempdir().unwrap();
-        let acknowledged = run_and_kill(dir.path(), &dump, commits);
-        assert!(acknowledged >= commits);
-        let order = parse(&dump);
-        let db = reopen(dir.path());
-        let seen: BTreeMap<(Labels, i64), u64> = read_all(&db)
-            .into_iter()
-            .flat_map(|(labels, rows)| rows.into_iter().map(move |(t, bits)| ((labels.clone(), t), bits)))
-            .collect();
-        let mut expected = BTreeMap::new();
-        let mut fits = false;
-        // All that was acknowledged, and at most the commit that it was killed in.
-        for (n, batch) in order.rows.chunks(BATCH).enumerate() {
-            for &(series, t, v) in batch {
-                expected.entry((order.labels[series].clone(), t)).or_insert(v.to_bits());
+fn nothing_acknowledged_is_lost_by_a_kill() {
+    let kills = std::env::var("SILVERBACK_KILLS").ok().and_then(|v| v.parse().ok()).unwrap_or(KILLS);
+    let next = std::sync::atomic::AtomicU64::new(0);
+    let total = std::sync::Mutex::new(Figures::default());
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut mine = Figures::default();
+            loop {
+                let first = next.fetch_add(LIVES, std::sync::atomic::Ordering::SeqCst);
+                if first >= kills {
+                    break;
+                }
+                lives(first, &mut mine);
             }
-            fits |= (acknowledged..=acknowledged + 1).contains(&(n + 1)) && seen == expected;
-        }
-        println!("{name}: killed after {acknowledged} commits, {} samples there", seen.len());
-        assert!(fits, "{name}: {} samples after {acknowledged} acknowledged commits", seen.len());
-    }
-}
-
-#[test]
-fn whole_dumps_survive_a_kill_at_the_end() {
-    let Some(root) = data("dumps") else { return };
-    for name in ["nginx-1s", "blackbox-1s", "cloudmon-a"] {
-        let dump = root.join(format!("{name}.om.zst"));
-        let truth = std::fs::read_to_string(root.join(format!("{name}.truth.json"))).unwrap();
-        let truth = &serde_json::from_str::<Value>(&truth).unwrap()["truth"];
-        let dir = tempfile::tempdir().unwrap();
-        let acknowledged = run_and_kill(dir.path(), &dump, usize::MAX);
-        let db = reopen(dir.path());
-        let samples = read_all(&db);
-        assert_eq!(canonical_sha256(&samples), truth["sha256"].as_str().unwrap(), "{name}");
-        let count: usize = samples.iter().map(|(_, rows)| rows.len()).sum();
-        let blocks = db.stats().blocks;
-        db.compact(&Cancel::default()).unwrap();
-        assert_eq!(canonical_sha256(&read_all(&db)), truth["sha256"].as_str().unwrap(), "{name}, compacted");
-        println!("{name}: {count} samples in {acknowledged} commits, {blocks} blocks before compaction");
-    }
+            let mut total = total.lock().unwrap();
+            total.kills += mine.kills;
+            total.acks += mine.acks;
+            total.deletes += mine.deletes;
+            total.readers += mine.readers;
+            total.blocks += mine.blocks;
+            total.verified += mine.verified;
+        };
+        let workers = [scope.spawn(work), scope.spawn(work)];
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    });
+    let total = total.into_inner().unwrap();
+    println!(
+        "kills: {} (seeds 0..{kills}), {} commits and {} deletes acknowledged, {} readers beside a living writer, {} blocks met, {} verified, failures = 0",
+        total.kills, total.acks, total.deletes, total.readers, total.blocks, total.verified
+    );
+    assert!(total.kills >= kills && total.acks > kills && total.blocks > 0, "{total:?}");
 }

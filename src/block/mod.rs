@@ -91,7 +91,8 @@ impl Block {
     pub(crate) fn open(fs: &Arc<dyn Fs>, dir: &Path, mode: ReadMode) -> Result<Block> {
         let path = dir.join(META_FILE);
         let maximum = block_meta::META_BYTES as u64 + 4_096;
-        let bytes = env::read_all(fs.as_ref(), &path, maximum).map_err(|e| Error::io("read", &path, e))?;
+        let bytes =
+            env::read_all(fs.as_ref(), &path, maximum).map_err(|e| Error::unread("read", &path, e))?;
         let meta = Arc::new(BlockMeta::decode(&bytes).map_err(|e| Error::corrupt(&path, 0, e))?);
         let index = Index::open(fs.as_ref(), dir.join(INDEX_FILE), mode, Arc::clone(&meta))?;
         let chunks = Arc::new(Chunks::open(fs.as_ref(), dir.join(CHUNKS_FILE), mode, &meta)?);

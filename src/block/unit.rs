@@ -68,13 +68,13 @@ impl UnitFile {
     }
 }
 
-/// A file of another length than the block's meta says is damage.
+/// A file of another length than the block's meta says is damage, found where the shorter of the two ends.
 pub(super) fn check_length(path: &Path, found: u64, expected: u64) -> Result<()> {
     match found == expected {
         true => Ok(()),
         false => {
             let message = format!("the file has {found} bytes where the block's meta says {expected}");
-            Err(Error::new(ErrorKind::Corrupt, message).at(path))
+            Err(Error::new(ErrorKind::Corrupt, message).at(path).at_offset(found.min(expected)))
         }
     }
 }

@@ -125,7 +125,7 @@ impl Check<'_> {
         let path = block.dir.join(META_FILE);
         let bytes = env::read_all(block.fs.as_ref(), &path, block_meta::META_BYTES as u64);
         match bytes.map(|bytes| BlockMeta::decode(&bytes)) {
-            Err(e) => self.fault(Error::io("read", &path, e)),
+            Err(e) => self.fault(Error::unread("read", &path, e)),
             Ok(Err(e)) => self.fault(Error::corrupt(&path, 0, e)),
             Ok(Ok(meta)) if meta != *block.meta => {
                 let reason = DecodeReason::Invalid("the file changed since the block was opened");

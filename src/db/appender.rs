@@ -1,7 +1,8 @@
 //! The writing end: a buffer of rows that becomes one atomic commit.
 
 use crate::db::{Db, SyncPolicy, millis};
-use crate::error::{AppendError, Applied, Error, ErrorKind, Result};
+use crate::error::{AppendError, Error, ErrorKind, Result};
+use crate::format::wal_metadata::{MAX_FAMILIES, MAX_FAMILY_BYTES, MAX_HELP_BYTES, MAX_UNIT_BYTES};
 use crate::head::{Row, Verdicts};
 use crate::model::{Labels, Metadata, SeriesRef};
 
@@ -108,8 +109,19 @@ impl Appender {
     }
 
     /// Buffers type, unit and help of a metric family; stored with the commit if it is news.
-    pub fn set_metadata(&mut self, family: &str, metadata: Metadata) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Ceiling`] for a name of no or more than 65,535 bytes, a unit of more than 1,024, a help text of more
+    /// than 65,535, and for more than 65,536 families in one commit. Nothing is buffered then, and what was stays.
+    pub fn set_metadata(&mut self, family: &str, metadata: Metadata) -> Result<()> {
+        check_metadata(family, &metadata)?;
+        if self.families.len() >= MAX_FAMILIES {
+            let what =
+                format!("metadata of more than {MAX_FAMILIES} families in one commit; commit more often");
+            return Err(Error::new(ErrorKind::Ceiling, what));
+        }
         self.families.push((family.to_owned(), metadata));
+        Ok(())
     }
 
     /// The number of samples buffered.
@@ -121,6 +133,9 @@ impl Appender {
     /// of several threads share syncs.
     ///
     /// A rejected sample never dooms the rest: see [`Committed::rejected`].
+    ///
+    /// Metadata that is news is a record of its own in front of the samples: what ends the commit between the two (a
+    /// crash, a full disk) may leave the metadata stored and the samples not, never the other way round.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -153,7 +168,7 @@ impl Appender {
             SyncPolicy::Never => Ok(()),
         });
         match synced {
-            Err(e) if e.kind() == ErrorKind::NoSpace && e.applied() == Applied::No => Err(e),
+            Err(e) if e.can_be_mended() => Err(e),
             Err(e) => {
                 self.db.shared().tell_poison();
                 self.rollback();
@@ -247,6 +262,26 @@ impl Appender {
             series: 0,
             block_bytes: 0,
         }
+    }
+}
+
+/// Refuses metadata that log and blocks cannot hold, before anything is made of it.
+pub(crate) fn check_metadata(family: &str, metadata: &Metadata) -> Result<()> {
+    let texts = [
+        ("name", family.len(), MAX_FAMILY_BYTES),
+        ("unit", metadata.unit.len(), MAX_UNIT_BYTES),
+        ("help text", metadata.help.len(), MAX_HELP_BYTES),
+    ];
+    let shown: String = family.chars().take(80).collect();
+    for (what, bytes, most) in texts {
+        if bytes > most {
+            let what = format!("the {what} of metric family `{shown}` has {bytes} bytes, {most} is the most");
+            return Err(Error::new(ErrorKind::Ceiling, what));
+        }
+    }
+    match family.is_empty() {
+        false => Ok(()),
+        true => Err(Error::new(ErrorKind::Ceiling, "metadata of a metric family that has no name")),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::block::{Writer, WriterOptions};
 use crate::bulk::{BulkRef, Loader, LoaderOptions};
+use crate::db::appender::check_metadata;
 use crate::db::maintain::salt;
 use crate::db::publish::Edit;
 use crate::db::version::LiveBlock;
@@ -102,6 +103,7 @@ impl BulkLoader {
     /// # Errors
     /// [`ErrorKind::Ceiling`](crate::ErrorKind::Ceiling) for texts too large or families too many.
     pub fn set_metadata(&mut self, family: &str, metadata: &Metadata) -> Result<()> {
+        check_metadata(family, metadata)?;
         self.loader.metadata(family, metadata)
     }
 

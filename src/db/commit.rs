@@ -209,9 +209,9 @@ impl Shared {
         self.head.set_visible(lsn);
     }
 
-    /// A full disk is the caller's to mend; anything else poisons the handle.
+    /// A full disk and a record too large are the caller's to mend; anything else poisons the handle.
     fn write_failed(&self, error: Error) -> Error {
-        if error.kind() == ErrorKind::NoSpace && error.applied() == Applied::No {
+        if error.can_be_mended() {
             return error;
         }
         self.poison(&error);

@@ -14,7 +14,7 @@ use crate::db::publish::Edit;
 use crate::db::report::Event;
 use crate::db::version::{LiveBlock, LiveTombstone, Version};
 use crate::db::{Db, Shared, SyncPolicy, millis};
-use crate::error::{Error, Result};
+use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::format::manifest::Floor;
 use crate::head::HeadView;
 use crate::model::{Cancel, Lsn, TimeRange};
@@ -105,10 +105,24 @@ impl Shared {
         let _one_at_a_time = self.maintenance.lock();
         cancel.check()?;
         self.check_writable()?;
-        let progressed = self.flush(extent, cancel)? || self.retire()? || self.merge(extent, cancel)?;
+        let progressed = self.next_step(extent, cancel)?;
         self.collect_head();
         self.remove_segments()?;
+        if progressed {
+            self.manifests.make_reserve();
+        }
         Ok(progressed || self.forget_tombstones()?)
+    }
+
+    /// The next step. Whether there was one. Where a flush finds the disk full, retention may make the room.
+    fn next_step(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
+        match self.flush(extent, cancel) {
+            Err(e) if e.kind() == ErrorKind::NoSpace && e.applied() == Applied::No => match self.retire()? {
+                true => Ok(true),
+                false => Err(e),
+            },
+            flushed => Ok(flushed? || self.retire()? || self.merge(extent, cancel)?),
+        }
     }
 
     /// Flushes the oldest range that is complete (or any, if everything goes). Whether there was one.

@@ -43,7 +43,7 @@ impl Manifests {
     pub(crate) fn read(&self, generation: u64) -> Result<Manifest> {
         let path = self.layout.manifest(generation);
         let bytes = read_all(&*self.fs, &path, manifest::MAX_FILE_BYTES as u64)
-            .map_err(|e| Error::io("read the manifest", &path, e))?;
+            .map_err(|e| Error::unread("read the manifest", &path, e))?;
         let manifest = Manifest::decode(&bytes).map_err(|e| Error::corrupt(&path, 0, e))?;
         match manifest.generation == generation {
             true => Ok(manifest),
@@ -110,7 +110,7 @@ impl Manifests {
         };
         let path = self.layout.tombstones(generation);
         let bytes = read_all(&*self.fs, &path, tombstones::MAX_FILE_BYTES as u64)
-            .map_err(|e| Error::io("read the tombstones", &path, e))?;
+            .map_err(|e| Error::unread("read the tombstones", &path, e))?;
         let tombstones = Tombstones::decode(&bytes).map_err(|e| Error::corrupt(&path, 0, e))?;
         match tombstones.generation == generation {
             true => Ok(tombstones),

@@ -231,7 +231,7 @@ impl Db {
     /// # use silverback::{Db, Metadata, MetricType, Options};
     /// # let db = Db::open(dir.path(), Options::default())?;
     /// # let mut app = db.appender()?;
-    /// app.set_metadata("up", Metadata { metric_type: MetricType::Gauge, ..Metadata::default() });
+    /// app.set_metadata("up", Metadata { metric_type: MetricType::Gauge, ..Metadata::default() })?;
     /// app.commit()?;
     /// assert_eq!(db.metadata("up")?.unwrap().metric_type, MetricType::Gauge);
     /// # Ok::<(), silverback::Error>(())

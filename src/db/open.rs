@@ -33,7 +33,7 @@ use crate::sync::{Mutex, Rank, RwLock};
 use crate::wal::{self, Replay, Wal, WalOptions};
 
 /// How often a reader starts again when the files change under its eyes.
-const READER_TRIES: usize = 20;
+const READER_TRIES: usize = 200;
 
 /// Tells the references of one handle from another's.
 static HANDLES: AtomicU64 = AtomicU64::new(1);
@@ -55,7 +55,8 @@ pub(crate) fn writer(dir: &Path, options: Options) -> Result<Db> {
     found.into_writer(lock)
 }
 
-/// Opens for reading.
+/// Opens for reading. What was read counts only if no swap fell into it: a swap makes segments of the log go, whose samples are
+/// in blocks that this reader does not know of.
 pub(crate) fn reader(dir: &Path, options: Options) -> Result<Db> {
     #[cfg(feature = "tracing")]
     let _span = tracing::info_span!("open_read_only", path = %dir.display()).entered();
@@ -76,8 +77,12 @@ pub(crate) fn reader(dir: &Path, options: Options) -> Result<Db> {
         let after = Manifests::new(Arc::clone(&options.fs), layout.clone()).generations()?;
         let swapped = before.last() != after.last();
         let removed = outcome.as_ref().is_err_and(is_not_found);
-        if tries >= READER_TRIES || !(swapped || removed) {
+        if !(swapped || removed) {
             return outcome?.into_reader();
+        }
+        if tries >= READER_TRIES {
+            let what = "the writer changes the files faster than they can be read; try again";
+            return Err(Error::new(ErrorKind::Io, what).at(dir));
         }
     }
 }

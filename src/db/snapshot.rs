@@ -84,11 +84,12 @@ impl Shared {
 
     fn finish_snapshot(&self, to: &Layout, version: &Version) -> Result<()> {
         let copy = Manifests::new(std::sync::Arc::clone(&self.options.fs), to.clone());
-        if let Some(generation) = version.manifest.tombstones {
-            copy.write_tombstones(&tombstones_of(generation, &version.tombstones))?;
-        }
         // Whatever becomes of the copy, this handle's own state is known.
-        copy.swap(&version.manifest).map_err(|e| e.with_applied(Applied::No))?;
+        let known = |e: Error| e.with_applied(Applied::No);
+        if let Some(generation) = version.manifest.tombstones {
+            copy.write_tombstones(&tombstones_of(generation, &version.tombstones)).map_err(known)?;
+        }
+        copy.swap(&version.manifest).map_err(known)?;
         sync_parent(&*self.options.fs, to.root())
     }
 }

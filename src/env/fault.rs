@@ -70,6 +70,8 @@ pub(crate) enum Fault {
     LostSync,
     /// EMFILE, once. Only what opens a file.
     TooManyFiles,
+    /// EMFILE from then on, for what opens a file.
+    TooManyFilesForever,
 }
 
 /// Which call fails, and how.
@@ -171,12 +173,14 @@ impl Fault {
             }
             Fault::ShortWriteNoSpace | Fault::ShortWriteEio => class == Write,
             Fault::LostSync => class == Sync,
-            Fault::TooManyFiles => matches!(class, Create | Open | DirSync | Lock),
+            Fault::TooManyFiles | Fault::TooManyFilesForever => {
+                matches!(class, Create | Open | DirSync | Lock)
+            }
         }
     }
 
     fn is_once(self) -> bool {
-        !matches!(self, Fault::EioForever | Fault::NoSpaceForever)
+        !matches!(self, Fault::EioForever | Fault::NoSpaceForever | Fault::TooManyFilesForever)
     }
 
     fn error(self) -> io::Error {
@@ -190,7 +194,7 @@ impl Fault {
                 io::ErrorKind::StorageFull.into()
             }
             Fault::InterruptedOnce => io::ErrorKind::Interrupted.into(),
-            Fault::TooManyFiles => io::Error::from_raw_os_error(EMFILE),
+            Fault::TooManyFiles | Fault::TooManyFilesForever => io::Error::from_raw_os_error(EMFILE),
         }
     }
 }

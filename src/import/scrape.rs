@@ -200,11 +200,13 @@ impl Scrape {
     fn write_whole(&mut self, app: &mut Appender, t: i64) -> Result<()> {
         let before = app.pending();
         self.now.clear();
-        if let Err(e) = self.write(app, t) {
+        let written = self.write(app, t).map_err(Error::from);
+        let told = written
+            .and_then(|()| self.families.tell(|family, metadata| app.set_metadata(family, metadata.clone())));
+        if let Err(e) = told {
             app.rollback_to(before);
-            return Err(e.into());
+            return Err(e);
         }
-        self.families.tell(|family, metadata| app.set_metadata(family, metadata.clone()));
         std::mem::swap(&mut self.present, &mut self.now);
         self.good = self.page;
         Ok(())

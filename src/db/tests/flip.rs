@@ -46,7 +46,7 @@ fn subject(closed: bool) -> Subject {
         }
     }
     let metadata = Metadata { metric_type: MetricType::Counter, unit: "seconds".into(), help: "h".into() };
-    app.set_metadata("m0", metadata.clone());
+    app.set_metadata("m0", metadata.clone()).unwrap();
     app.commit().unwrap();
     db.maintain().unwrap();
     let before = read_all(&db);
@@ -63,7 +63,7 @@ fn subject(closed: bool) -> Subject {
         app = db.appender().unwrap();
         app.append(&series(k as u64 + 7), 46_000 + k, -0.0).unwrap();
         app.append(&series(1), 46_000 + k, f64::from_bits(0x7ff0_0000_0000_0002)).unwrap();
-        app.set_metadata("m1", Metadata { help: format!("{k}"), ..metadata.clone() });
+        app.set_metadata("m1", Metadata { help: format!("{k}"), ..metadata.clone() }).unwrap();
         app.commit().unwrap();
     }
     let truth = read_all(&db);

@@ -46,7 +46,7 @@ fn metadata_survives_a_flush_on_a_full_disk() {
     let metadata = Metadata { metric_type: MetricType::Gauge, unit: String::new(), help: "h".into() };
     let mut app = db.appender().unwrap();
     app.append(&series(0), 1_000, 1.0).unwrap();
-    app.set_metadata("m0", metadata.clone());
+    app.set_metadata("m0", metadata.clone()).unwrap();
     app.commit().unwrap();
     db.compact(&Default::default()).unwrap();
     delete(&db, 0..5_000, r#"{i="0"}"#);

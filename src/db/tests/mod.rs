@@ -236,7 +236,7 @@ fn metadata_is_kept() {
     let metadata = Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: "h".into() };
     let mut app = db.appender().unwrap();
     app.append(&series(0), 1_000, 1.0).unwrap();
-    app.set_metadata("m0", metadata.clone());
+    app.set_metadata("m0", metadata.clone()).unwrap();
     app.commit().unwrap();
     drop(app);
     drop(db);

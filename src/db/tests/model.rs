@@ -263,7 +263,7 @@ impl Walk {
         let family = format!("m{}", self.rng.below(4));
         let help = format!("help {}", self.rng.below(3));
         let metadata = Metadata { metric_type: MetricType::Gauge, unit: String::new(), help };
-        app.set_metadata(&family, metadata.clone());
+        app.set_metadata(&family, metadata.clone()).unwrap();
         vec![(family, metadata)]
     }
 

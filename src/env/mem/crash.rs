@@ -48,6 +48,9 @@ pub(crate) enum CrashPolicy {
     /// All data and lengths; of the changes of names those whose bit is set, the first in bit 0
     /// (from the 65th on: all).
     Names(u64),
+    /// Of the changes of names those whose bit is set, and no data: renames that came before what they name.
+    #[cfg(test)]
+    NamesAlone(u64),
     /// Names, lengths and sectors by the toss of a coin that the seed loads.
     Random(u64),
 }
@@ -101,8 +104,8 @@ impl MemFs {
     }
 
     /// Every image that is worth a look at this moment, each by its policy: all of the kinds above, with
-    /// tears at the ends and the middle of each write, all selections of up to four names (else each
-    /// alone and each missing), and `randoms` random ones from `seed` on.
+    /// tears at the ends and the middle of each write, all selections of up to five names (else each
+    /// alone and each missing) with all data and with none, and `randoms` random ones from `seed` on.
     #[cfg(test)]
     pub(crate) fn crash_policies(&self, seed: u64, randoms: u64) -> Vec<CrashPolicy> {
         let state = self.state();
@@ -132,14 +135,15 @@ impl MemFs {
 
 #[cfg(test)]
 fn name_selections(names: usize) -> Vec<CrashPolicy> {
-    match names {
+    let masks: Vec<u64> = match names {
         0 => Vec::new(),
-        1..=4 => (0..(1u64 << names) - 1).map(CrashPolicy::Names).collect(),
+        1..=5 => (0..1u64 << names).collect(),
         _ => {
             let bits = (0..names.min(64)).map(|bit| 1u64 << bit);
-            bits.flat_map(|bit| [CrashPolicy::Names(bit), CrashPolicy::Names(!bit)]).collect()
+            bits.flat_map(|bit| [bit, !bit]).collect()
         }
-    }
+    };
+    masks.iter().flat_map(|&mask| [CrashPolicy::Names(mask), CrashPolicy::NamesAlone(mask)]).collect()
 }
 
 /// The fate of each unit.
@@ -168,6 +172,8 @@ fn fates(pending: &[Unit], policy: CrashPolicy) -> Vec<Fate> {
             CrashPolicy::Torn { unit, bytes } if i == unit => Fate::Torn(bytes),
             CrashPolicy::Torn { unit, .. } => keep(i < unit),
             CrashPolicy::Names(mask) => keep(is_data || name >= 64 || mask & (1 << name) != 0),
+            #[cfg(test)]
+            CrashPolicy::NamesAlone(mask) => keep(!is_data && (name >= 64 || mask & (1 << name) != 0)),
             CrashPolicy::Random(_) if is_data => Fate::Sectors(coin.split(), data_odds),
             CrashPolicy::Random(_) => keep(coin.toss(name_odds)),
         }

@@ -210,6 +210,7 @@ fn the_list_of_policies_has_every_kind_and_no_repetition() {
         CrashPolicy::OldLengths,
         CrashPolicy::Torn { unit: 1, bytes: 599 },
         CrashPolicy::Names(0),
+        CrashPolicy::NamesAlone(1),
         CrashPolicy::Random(10),
     ] {
         assert!(policies.contains(&wanted), "{wanted:?}");

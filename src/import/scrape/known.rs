@@ -15,7 +15,7 @@ use hashbrown::{HashMap, HashTable};
 
 use crate::import::Escaped;
 use crate::import::columns::Spelling;
-use crate::{Labels, Metadata, SeriesRef};
+use crate::{Labels, Metadata, Result, SeriesRef};
 
 /// Things not on the page that are kept however small the page is.
 const SPARE: usize = 1_024;
@@ -209,15 +209,17 @@ impl Families {
         self.news = !self.known.is_empty();
     }
 
-    /// Tells what is news.
-    pub(super) fn tell(&mut self, mut tell: impl FnMut(&str, &Metadata)) {
-        if !std::mem::take(&mut self.news) {
-            return;
+    /// Tells what is news; what is refused stays news.
+    pub(super) fn tell(&mut self, mut tell: impl FnMut(&str, &Metadata) -> Result<()>) -> Result<()> {
+        if !self.news {
+            return Ok(());
         }
         for family in self.known.values_mut().filter(|f| f.is_news) {
-            tell(&family.name, &family.metadata);
+            tell(&family.name, &family.metadata)?;
             family.is_news = false;
         }
+        self.news = false;
+        Ok(())
     }
 
     /// Forgets what was not on `page`, once that is more than what was.

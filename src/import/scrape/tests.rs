@@ -193,7 +193,13 @@ fn metadata_is_passed_on_once_and_to_another_database_again() {
         assert_eq!((metadata.metric_type, metadata.unit.as_str()), (MetricType::Gauge, "seconds"));
         assert_eq!(metadata.help, "What\n it is");
         let mut told = 0;
-        scrape.families.tell(|_, _| told += 1);
+        scrape
+            .families
+            .tell(|_, _| {
+                told += 1;
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(told, 0);
     }
 }

@@ -87,7 +87,7 @@ impl Image {
         let db = open();
         let metadata = Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: "Help.".into() };
         let mut app = must(db.appender(), "appender");
-        app.set_metadata("m0", metadata);
+        must(app.set_metadata("m0", metadata), "metadata");
         must(app.commit(), "commit");
         // An appender is a handle, too, and holds the lock.
         drop(app);

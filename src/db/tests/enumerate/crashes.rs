@@ -59,7 +59,7 @@ fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
     let depth = depth();
     let net = match depth {
         Depth::Short => Net { stride: 7, randoms: 2, recoveries: 64, cuts: 30 },
-        Depth::Full => Net { stride: 1, randoms: 16, recoveries: 24, cuts: usize::MAX },
+        Depth::Full => Net { stride: 1, randoms: 48, recoveries: 6, cuts: usize::MAX },
     };
     let (mut figures, mut failures) = (Figures::default(), Failures::default());
     let scenarios = all();
@@ -81,7 +81,7 @@ fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
         }
     });
     println!(
-        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; in recovery: {} images, {} unique; {} opened, {} failures",
+        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; in recovery: {} images, {} unique; {} opened, failures = {}",
         figures.scenarios,
         figures.operations,
         figures.images,

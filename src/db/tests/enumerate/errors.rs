@@ -20,7 +20,7 @@ struct Figures {
 }
 
 /// Each fault, and the calls that it befalls.
-const FAULTS: [(Fault, Option<OpClass>); 14] = [
+const FAULTS: [(Fault, Option<OpClass>); 20] = [
     (Fault::EioOnce, None),
     (Fault::EioForever, None),
     (Fault::NoSpaceOnce, None),
@@ -33,7 +33,13 @@ const FAULTS: [(Fault, Option<OpClass>); 14] = [
     (Fault::EioOnce, Some(OpClass::DirSync)),
     (Fault::NoSpaceOnce, Some(OpClass::Allocate)),
     (Fault::EioOnce, Some(OpClass::Allocate)),
+    (Fault::NoSpaceForever, Some(OpClass::Allocate)),
+    (Fault::InterruptedOnce, Some(OpClass::Write)),
+    (Fault::EioForever, Some(OpClass::Rename)),
+    (Fault::EioForever, Some(OpClass::DirSync)),
+    (Fault::EioForever, Some(OpClass::Sync)),
     (Fault::TooManyFiles, None),
+    (Fault::TooManyFilesForever, None),
     (Fault::EioForever, Some(OpClass::Remove)),
 ];
 
@@ -44,6 +50,7 @@ fn every_call_fails_in_every_way() {
     figures.kinds = FAULTS.len() as u64;
     for (s, scenario) in all().iter().enumerate() {
         figures.scenarios += 1;
+        let before = figures.runs;
         for (f, &(fault, class)) in FAULTS.iter().enumerate() {
             // The short form takes every 29th call, beginning elsewhere in each pair.
             let (first, stride) = match depth {
@@ -57,9 +64,10 @@ fn every_call_fails_in_every_way() {
                 }
             }
         }
+        println!("  errors in \"{}\": {} runs", scenario.name, figures.runs - before);
     }
     println!(
-        "error enumeration: {} scenarios, {} kinds of fault, {} runs with a fault, {} poisoned, {} reopened, {} failures",
+        "error enumeration: {} scenarios, {} kinds of fault, {} runs with a fault, {} poisoned, {} reopened, failures = {}",
         figures.scenarios,
         figures.kinds,
         figures.runs,

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::oracle::read;
 use crate::db::tests::{commit, open, options, options_on, read_all, series};
 use crate::db::{Db, SyncPolicy};
 use crate::env::{CrashPolicy, Fault, FaultFs, FaultPlan, Fs, MemFs, OpClass};
-use crate::error::ErrorKind;
-use crate::model::{Selector, TimeRange};
+use crate::error::{Applied, ErrorKind};
+use crate::model::{Metadata, MetricType, Selector, TimeRange};
 
 fn rows(seconds: std::ops::Range<i64>) -> Vec<(u64, i64, f64)> {
     seconds.flat_map(|s| (0..3).map(move |i| (i, s * 1_000, s as f64))).collect()
@@ -259,4 +260,209 @@ fn try_commit(db: &Db) {
     }
     let _ = app.commit().map(|_| db.close());
     assert!(db.querier(TimeRange::ALL).is_err() || read(db).is_ok());
+}
+
+/// A snapshot whose tombstones could not be renamed into place said that its outcome was unknown, as a commit does: the
+/// handle, whose own state was known, went on, and the caller could not tell.
+#[test]
+fn a_snapshot_that_fails_leaves_nothing_unknown() {
+    let mem = MemFs::new();
+    let (fault, db) = faulty(&mem);
+    commit(&db, &rows(0..12));
+    db.compact(&Default::default()).unwrap();
+    assert_eq!(db.delete(0..3_000, &"{i=\"1\"}".parse::<Selector>().unwrap()).unwrap(), 3);
+    let mut failures = 0;
+    for at in 0..20 {
+        fault.arm(FaultPlan { at, class: Some(OpClass::DirSync), fault: Fault::EioOnce });
+        let Err(e) = db.snapshot(format!("/copy-{at}")) else { break };
+        assert_eq!(e.applied(), Applied::No, "{e}");
+        fault.disarm();
+        commit(&db, &[(0, 20_000 + at as i64, 1.0)]);
+        failures += 1;
+    }
+    assert!(failures > 3, "{failures}");
+}
+
+/// A help text of more than 65,535 bytes was taken, and poisoned the handle when it was committed; by the bulk loader it failed
+/// the load at its end.
+#[test]
+fn metadata_too_large_is_refused_at_the_door() {
+    let fs = MemFs::new();
+    let db = open(&fs);
+    let mut app = db.appender().unwrap();
+    let mut bulk = db.bulk_loader().unwrap();
+    let text = |bytes| "x".repeat(bytes);
+    let with = |unit: usize, help: usize| Metadata {
+        metric_type: MetricType::Gauge,
+        unit: text(unit),
+        help: text(help),
+    };
+    for (family, metadata, message) in [
+        (text(0), with(0, 0), "no name"),
+        (text(65_536), with(0, 0), "65536 bytes, 65535 is the most"),
+        (text(5), with(1_025, 0), "the unit of metric family `xxxxx` has 1025 bytes, 1024 is the most"),
+        (
+            text(5),
+            with(0, 65_536),
+            "the help text of metric family `xxxxx` has 65536 bytes, 65535 is the most",
+        ),
+    ] {
+        for refused in [app.set_metadata(&family, metadata.clone()), bulk.set_metadata(&family, &metadata)] {
+            let e = refused.unwrap_err();
+            assert_eq!((e.kind(), e.applied()), (ErrorKind::Ceiling, Applied::No));
+            assert!(e.to_string().contains(message), "{e}");
+        }
+    }
+    let largest = with(1_024, 65_535);
+    app.append(&series(0), 1_000, 1.0).unwrap();
+    app.set_metadata("m0", largest.clone()).unwrap();
+    let s = bulk.series(&series(1)).unwrap();
+    bulk.extend(s, &[1_000], &[1.0]).unwrap();
+    bulk.set_metadata("m1", &largest).unwrap();
+    app.commit().unwrap();
+    bulk.finish().unwrap();
+    db.compact(&Default::default()).unwrap();
+    drop((app, db));
+    let db = open(&fs);
+    for family in ["m0", "m1"] {
+        assert_eq!(db.metadata(family).unwrap().as_ref(), Some(&largest));
+    }
+}
+
+/// A record above the ceiling of the log (here of metadata, each text of which is allowed) poisoned the handle, though nothing
+/// had been written.
+#[test]
+fn a_commit_too_large_for_the_log_is_refused_and_the_handle_goes_on() {
+    let fs = MemFs::new();
+    let db = open(&fs);
+    let mut app = db.appender().unwrap();
+    for i in 0..1_040 {
+        let help = "x".repeat(65_000);
+        app.set_metadata(&format!("m{i}"), Metadata { help, ..Metadata::default() }).unwrap();
+    }
+    app.append(&series(0), 1_000, 1.0).unwrap();
+    let e = app.commit().unwrap_err();
+    assert_eq!((e.kind(), e.applied(), app.pending()), (ErrorKind::Ceiling, Applied::No, 1), "{e}");
+    assert_eq!(read_all(&db).len(), 0);
+    app.rollback();
+    app.append(&series(0), 1_000, 1.0).unwrap();
+    assert_eq!(app.commit().unwrap().appended(), 1);
+}
+
+/// Metadata is a record in front of its commit's samples. Where the disk is full between the two, the metadata stays and the
+/// samples do not: for this handle, for the next one, and after a power cut; the same commit passes later.
+#[test]
+fn a_full_disk_between_metadata_and_samples_leaves_the_metadata_alone() {
+    let mem = MemFs::new();
+    let (fault, db) = faulty(&mem);
+    commit(&db, &rows(0..2));
+    let metadata = Metadata { metric_type: MetricType::Gauge, unit: String::new(), help: "h".into() };
+    let mut app = db.appender().unwrap();
+    app.append(&series(7), 5_000, 1.0).unwrap();
+    app.set_metadata("m1", metadata.clone()).unwrap();
+    fault.arm(FaultPlan { at: 1, class: Some(OpClass::Write), fault: Fault::ShortWriteNoSpace });
+    let e = app.commit().unwrap_err();
+    assert_eq!((e.kind(), e.applied()), (ErrorKind::NoSpace, Applied::No), "{e}");
+    let holds = |db: &Db, rows: usize| {
+        assert_eq!((db.metadata("m1").unwrap().as_ref(), read_all(db).len()), (Some(&metadata), rows));
+        assert!(db.open_report().damage.is_empty());
+    };
+    holds(&db, 6);
+    holds(&open(&mem.crash(&CrashPolicy::KeepAll)), 6);
+    assert_eq!(read_all(&open(&mem.crash(&CrashPolicy::DropUnsynced))).len(), 6);
+    assert_eq!(app.commit().unwrap().appended(), 1);
+    holds(&open(&mem.crash(&CrashPolicy::DropUnsynced)), 7);
+    drop((app, db));
+    holds(&open(&mem), 7);
+}
+
+fn used_bytes(fs: &MemFs) -> u64 {
+    fs.paths().iter().map(|path| fs.stat(path).unwrap().unwrap().bytes).sum()
+}
+
+/// On a disk without one free byte retention swaps the manifest in the space of `RESERVE`, which is made again once there
+/// is room. Before, a flush that was due as well failed first, and retention had no turn.
+#[test]
+fn retention_makes_room_on_a_full_disk() {
+    for flush_is_due in [false, true] {
+        let fs = MemFs::new();
+        let retained = |fs: &MemFs| options(fs).retention(Duration::from_secs(60)).wal_segment_bytes(1 << 16);
+        let db = Db::open("/db", retained(&fs)).unwrap();
+        for s in [0, 10, 20] {
+            commit(&db, &rows(s..s + 10));
+            db.compact(&Default::default()).unwrap();
+        }
+        if flush_is_due {
+            commit(&db, &rows(280..289));
+        }
+        commit(&db, &rows(300..301));
+        assert!(fs.stat(Path::new("/db/RESERVE")).unwrap().is_some());
+        fs.limit_bytes(used_bytes(&fs));
+        let before = db.stats().blocks;
+        // Without the reserve nothing of this passes.
+        let without = fs.fork();
+        without.remove_file(Path::new("/db/RESERVE")).unwrap();
+        without.limit_bytes(used_bytes(&without));
+        if let Ok(db) = Db::open("/db", retained(&without)) {
+            assert_eq!(db.maintain().unwrap_err().kind(), ErrorKind::NoSpace);
+            assert_eq!(db.stats().blocks_dropped, 0);
+        }
+        db.maintain().unwrap();
+        assert_eq!(db.stats().blocks_dropped, before, "flush due: {flush_is_due}");
+        assert_eq!(read_all(&db).len(), 3 + if flush_is_due { 27 } else { 0 });
+        fs.limit_bytes(u64::MAX);
+        commit(&db, &rows(400..401));
+        db.compact(&Default::default()).unwrap();
+        assert!(fs.stat(Path::new("/db/RESERVE")).unwrap().is_some(), "the reserve is made again");
+        drop(db);
+        assert!(open(&fs).verify().unwrap().is_clean());
+    }
+}
+
+/// A segment of the log that is damaged stays in place, and is reported by each open, until floors cover what could be read
+/// of it and of older ones; then it moves to the quarantine, whole. It is never removed.
+#[test]
+fn a_damaged_segment_is_set_aside_once_it_is_flushed() {
+    let fs = MemFs::new();
+    for s in 0..3 {
+        commit(&open(&fs), &rows(s..s + 1));
+    }
+    let segment = fs.paths().into_iter().filter(|p| p.starts_with("/db/wal")).nth(1).unwrap();
+    fs.flip_bit(&segment, 80 * 8).unwrap();
+    let bytes = fs.read(&segment).unwrap();
+    let db = open(&fs);
+    assert_eq!(db.open_report().damage.len(), 1);
+    assert_eq!(db.open_report().damage[0].path(), Some(segment.as_path()));
+    assert_eq!((read_all(&db).len(), fs.read(&segment).unwrap()), (6, bytes.clone()), "still there");
+    db.compact(&Default::default()).unwrap();
+    let aside = Path::new("/db/quarantine").join(segment.file_name().unwrap());
+    assert_eq!(fs.read(&aside).unwrap(), bytes);
+    assert!(fs.stat(&segment).unwrap().is_none());
+    assert_eq!(db.stats().quarantined, 1);
+    drop(db);
+    let db = open(&fs);
+    assert!(db.open_report().damage.is_empty(), "{:?}", db.open_report());
+    assert_eq!(read_all(&db).len(), 6);
+}
+
+/// A meta file that was longer than any can be passed for a failure of the system, so that the open failed instead of setting
+/// the block aside and serving the rest.
+#[test]
+fn a_block_whose_meta_is_too_long_is_set_aside() {
+    let fs = MemFs::new();
+    let db = open(&fs);
+    commit(&db, &rows(0..5));
+    db.compact(&Default::default()).unwrap();
+    commit(&db, &rows(6..7));
+    drop(db);
+    let meta = fs.paths().into_iter().find(|p| p.ends_with("meta")).unwrap();
+    fs.truncate(&meta, 1 << 20).unwrap();
+    let db = open(&fs);
+    let report = db.open_report();
+    assert_eq!((report.damage.len(), report.quarantined.len()), (1, 1), "{report:?}");
+    assert_eq!(
+        (report.damage[0].kind(), report.damage[0].path()),
+        (ErrorKind::Corrupt, Some(meta.as_path()))
+    );
+    assert_eq!(read_all(&db).len(), 3);
 }

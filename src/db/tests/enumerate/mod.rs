@@ -12,6 +12,7 @@ mod crashes;
 mod errors;
 mod found;
 mod oracle;
+mod reader;
 mod scenarios;
 
 /// How much to enumerate.

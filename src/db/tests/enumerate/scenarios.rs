@@ -174,7 +174,7 @@ impl Run {
             app.append(&series(i), t, v)?;
         }
         if describe {
-            app.set_metadata("m0", metadata());
+            app.set_metadata("m0", metadata())?;
         }
         self.oracle.attempt(|state| insert(state, rows));
         let outcome = app.commit();
@@ -459,6 +459,15 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario {
             before: vec![some(0..10), Compact, row(4, 11), Load(grid(5..7, 0..12))],
             ..Scenario::new("reopen after a crash in a load", vec![row(0, 30), Reopen, row(0, 31)])
+        },
+        Scenario {
+            before: vec![some(0..12), Compact, Delete(TimeRange::new(0, 3_000), 1), row(3, 13), Snapshot],
+            ..Scenario::new("reopen after a crash in a snapshot", vec![row(0, 40), Maintain, row(1, 41)])
+        },
+        Scenario {
+            retention: Some(Duration::from_secs(20)),
+            before: vec![some(0..20), Compact, some(20..45), row(1, 80), Maintain],
+            ..Scenario::new("reopen after a crash in retention", vec![row(1, 81), Maintain, Reopen])
         },
         Scenario {
             before: vec![some(0..10), Commit(bulky(12))],
