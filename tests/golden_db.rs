@@ -210,9 +210,10 @@ fn a_newer_version_is_refused_and_left_as_it_is() {
         let (path, bytes) =
             newer.iter_mut().rfind(|(path, _)| path.to_str().unwrap().contains(part)).unwrap();
         // The version stands behind a magic of eight bytes in one, of four in the other, which seeds the checksum.
+        let magic = u32::from_le_bytes(bytes[..4].try_into().unwrap());
         match part {
             "/meta" => raise_version(bytes, 8, 0),
-            _ => raise_version(bytes, 4, u32::from_le_bytes(bytes[..4].try_into().unwrap())),
+            _ => raise_version(bytes, 4, magic),
         }
         let path = path.clone();
         let dir = tempfile::tempdir().unwrap();
