@@ -14,7 +14,11 @@ ci:
 
 # Fuzzes one structure or parser for a minute: `just fuzz manifest`, `just fuzz manifest 3600`.
 fuzz target seconds="60":
-    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
+    fuzz/run {{target}} {{seconds}}
+
+# Fuzzes all of them, one after the other, so long each.
+fuzz-all seconds="60":
+    fuzz/run all {{seconds}}
 
 # Runs the benches; figures that documents may state stand in benches/README.md.
 bench *args:

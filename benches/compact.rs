@@ -1,11 +1,11 @@
-//! Merging four blocks of 1,000 series, whose samples interleave, into one; opening included.
+//! Merging four blocks of 10,000 series, whose samples interleave, into one; opening included.
 
-use criterion::{BatchSize, Criterion, Throughput};
+use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use silverback::{Cancel, Db, Selector, SyncPolicy};
 
 use crate::data::{column, load, options, read};
 
-const SERIES: u32 = 1_000;
+const SERIES: u32 = 10_000;
 const ROWS: u32 = 120;
 const BLOCKS: u32 = 4;
 
@@ -32,9 +32,9 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     drop(db);
 
     let mut group = criterion.benchmark_group("compact");
-    group.throughput(Throughput::Elements(samples)).sample_size(10);
+    group.throughput(Throughput::Elements(samples)).sample_size(10).sampling_mode(SamplingMode::Flat);
     let mut number = 0;
-    group.bench_function("4_blocks_1000x120", |b| {
+    group.bench_function("4_blocks_10000x120", |b| {
         b.iter_batched(
             || {
                 number += 1;

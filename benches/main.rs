@@ -13,6 +13,7 @@ mod chunk;
 mod compact;
 mod data;
 mod import;
+mod made;
 mod replay;
 mod select;
 

@@ -15,6 +15,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The result of everything that the store does.
+///
+/// ```
+/// fn count(db: &silverback::Db) -> silverback::Result<usize> {
+///     Ok(db.querier(silverback::TimeRange::ALL)?.select(&silverback::Selector::all())?.count())
+/// }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A failure of the store: opaque, cheap to pass on (one pointer), `Send + Sync`.
@@ -44,6 +50,13 @@ enum Source {
 }
 
 /// What kind of failure an [`Error`] is.
+///
+/// ```
+/// use silverback::{Db, ErrorKind, Options};
+/// let error = Db::open_read_only("no/such/place", Options::default()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotADatabase);
+/// assert_eq!(error.path().unwrap().to_str(), Some("no/such/place"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -86,6 +99,13 @@ pub enum ErrorKind {
 }
 
 /// What a failed commit left behind.
+///
+/// ```
+/// use silverback::{Applied, Error};
+/// fn try_again(error: &Error) -> bool {
+///     error.applied() == Applied::No // otherwise: open the database again and look
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Applied {
@@ -247,6 +267,12 @@ impl From<AppendError> for Error {
 }
 
 /// The verdict on one sample, or on one label set, that was not taken.
+///
+/// ```
+/// use silverback::{AppendError, Labels};
+/// let twice = Labels::from_pairs([("job", "a"), ("job", "b")]);
+/// assert_eq!(twice, Err(AppendError::BadLabels));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AppendError {

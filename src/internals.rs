@@ -8,13 +8,20 @@ pub mod fuzz {
     mod plain;
     mod selector;
 
+    /// A target's name, and what checks one input; it panics at a find.
+    pub type Target = (&'static str, fn(&[u8]));
+
     macro_rules! structures {
-        ($($name:ident)*) => { $(
-            #[doc = concat!("Feeds bytes to the decoder of `", stringify!($name), "` and checks what it accepts.")]
-            pub fn $name(data: &[u8]) {
-                crate::format::$name::fuzz(data);
-            }
-        )* };
+        ($($name:ident)*) => {
+            $(
+                #[doc = concat!("Feeds bytes to the decoder of `", stringify!($name), "` and checks what it accepts.")]
+                pub fn $name(data: &[u8]) {
+                    crate::format::$name::fuzz(data);
+                }
+            )*
+
+            const STRUCTURES: &[Target] = &[$((stringify!($name), $name)),*];
+        };
     }
     structures! {
         block_meta
@@ -33,6 +40,25 @@ pub mod fuzz {
         wal_metadata
         wal_record
         wal_segment
+    }
+
+    const STORES: &[Target] = &[("selector", selector), ("operations", operations), ("directory", directory)];
+
+    #[cfg(feature = "import")]
+    const PARSERS: &[Target] = &[
+        ("parse_text", parse_text),
+        ("parse_openmetrics", parse_openmetrics),
+        ("parse_scrapes", parse_scrapes),
+        ("parse_jsonl", parse_jsonl),
+        ("parse_promdump", parse_promdump),
+    ];
+
+    #[cfg(not(feature = "import"))]
+    const PARSERS: &[Target] = &[];
+
+    /// All targets: a fuzz target of the same name calls each, and a test replays its corpus.
+    pub fn targets() -> impl Iterator<Item = Target> {
+        [STRUCTURES, PARSERS, STORES].into_iter().flatten().copied()
     }
 
     /// Feeds bytes to the parser of Prometheus text: they are read to their end, in whatever pieces they come.
@@ -82,17 +108,4 @@ pub mod fuzz {
 }
 
 /// Parts that the benches measure alone.
-pub mod bench {
-    use crate::format::gorilla;
-    use crate::model::Columns;
-
-    /// The payload of a chunk of these rows, appended one by one.
-    pub fn chunk_append(t: &[i64], v: &[f64]) -> Vec<u8> {
-        gorilla::encode(t, v)
-    }
-
-    /// Appends the rows of a payload to `out`. Whether they could be read.
-    pub fn chunk_decode(payload: &[u8], out: &mut Columns) -> bool {
-        gorilla::decode_into(payload, out).is_ok()
-    }
-}
+pub mod bench;

@@ -224,7 +224,7 @@ fn care_changes_no_answer() {
     let before = place.ok(&["dump", "--db", "db", "--bits"]);
     assert_eq!(object(&place.ok(&["compact", "--db", "db", "--json"]))["samples"], 12);
     assert_eq!(place.ok(&["dump", "--db", "db", "--bits"]), before);
-    place.ok(&["snapshot", "--db", "db", "copy"]);
+    assert_eq!(object(&place.ok(&["snapshot", "--db", "db", "copy", "--json"]))["path"], "copy");
     assert_eq!(place.ok(&["dump", "--db", "copy", "--bits"]), before);
     place.fails(3, &["snapshot", "--db", "db", "copy"], &["silverback: copy: ", "empty directory"]);
     assert_eq!(object(&place.ok(&["verify", "--db", "copy", "--json"]))["clean"], true);
@@ -364,7 +364,8 @@ fn a_wrong_database_is_named_and_left_alone() {
 #[test]
 fn wrong_arguments_are_usage_errors() {
     let place = Place::with_data();
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
+        (&["check", "--strict", "--format", "text", "-"], "--format text"),
         (&["query", "--db", "db", "up{"], "up{"),
         (&["query", "--db", "db", "{}"], "{}"),
         (&["query", "--db", "db", "up{job=~\"(\"}"], "up{job=~"),
@@ -384,6 +385,15 @@ fn wrong_arguments_are_usage_errors() {
     }
     place.fails(2, &["export"], &["export"]);
     place.fails(2, &["completions", "tcsh"], &["tcsh"]);
+}
+
+#[test]
+fn a_strict_check_takes_nothing_for_prometheus_text() {
+    let place = Place::new();
+    place.file("page.txt", "up 1\n");
+    place.ok(&["check", "page.txt"]);
+    let told = place.run(&["check", "--strict", "page.txt"]);
+    assert_eq!((code(&told), out(&told).contains("# EOF")), (1, true), "{}", out(&told));
 }
 
 #[test]

@@ -70,6 +70,17 @@ const RUN_BYTES: usize = 640 * 1_024;
 /// is stale, and using it is an error of kind
 /// [`Append(StaleRef)`](crate::AppendError::StaleRef), upon which `series` gives a fresh one. It
 /// never means another series, and one of another loader is an error too.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// let mut bulk = db.bulk_loader()?;
+/// let up: BulkRef = bulk.series(&labels!("up")?)?;
+/// bulk.extend(up, &[1_000, 2_000], &[1.0, 0.0])?;
+/// assert_eq!(bulk.finish()?.appended(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BulkRef(pub(crate) u64);
 

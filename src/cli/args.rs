@@ -168,7 +168,7 @@ pub(crate) struct Check {
     /// The format of the inputs; auto finds it out for each, by name and content
     #[arg(long, value_enum, default_value_t = CheckFormatArg::Auto)]
     pub(crate) format: CheckFormatArg,
-    /// Check all rules of the OpenMetrics specification
+    /// Check all rules of the OpenMetrics specification, which every input must then be
     #[arg(long)]
     pub(crate) strict: bool,
     /// Print the findings as one JSON object
@@ -394,6 +394,9 @@ pub(crate) struct Snapshot {
     /// The copy's directory: new, or empty
     #[arg(value_name = "TO")]
     pub(crate) to: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Print completions for a shell

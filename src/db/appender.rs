@@ -39,6 +39,17 @@ impl Appender {
     /// Buffers one sample of the series with these labels, and returns its reference for
     /// [`append_ref`](Appender::append_ref). Cost: one hash of the labels; a new series is entered in the head's index.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// let labels = labels!("up", "job" => "node")?;
+    /// let up = app.append(&labels, 1_000, 1.0)?;
+    /// assert_eq!(app.append(&labels, 2_000, 1.0)?, up, "equal labels are one series");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`AppendError::Ceiling`] for a series or a sample too many, [`AppendError::StaleRef`] on a closed handle.
     /// Verdicts that depend on other samples come from [`commit`](Appender::commit).
@@ -55,6 +66,17 @@ impl Appender {
 
     /// Buffers one sample of a known series: no hashing, and it never waits for the disk.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// let up = app.append(&labels!("up")?, 1_000, 1.0)?;
+    /// app.append_ref(up, 2_000, 1.0)?;
+    /// assert_eq!(app.commit()?.appended(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`AppendError::StaleRef`] if the series is gone or of another handle: call
     /// [`append`](Appender::append) with its labels. [`AppendError::Ceiling`] for a sample too many.
@@ -69,6 +91,19 @@ impl Appender {
 
     /// Buffers samples of many series at one time: a scrape. A stale reference, or a row beyond the batch's ceiling, is told by
     /// [`commit`](Appender::commit) as a rejection.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// let cpus = ["0", "1"].map(|cpu| Labels::from_pairs([("__name__", "load"), ("cpu", cpu)]));
+    /// let first = app.append(&cpus[0].clone()?, 1_000, 0.25)?;
+    /// let second = app.append(&cpus[1].clone()?, 1_000, 0.75)?;
+    /// app.append_row(2_000, &[(first, 0.5), (second, 0.5)]);
+    /// assert_eq!(app.commit()?.appended(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn append_row(&mut self, t: i64, row: &[(SeriesRef, f64)]) {
         self.rows.extend(row.iter().map(|&(series, v)| Row { series, t, v }));
     }
@@ -101,6 +136,21 @@ impl Appender {
     ///
     /// Metadata that is news is a record of its own in front of the samples: what ends the commit between the two (a
     /// crash, a full disk) may leave the metadata stored and the samples not, never the other way round.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// app.append(&labels!("up")?, 1_000, 1.0)?;
+    /// match app.commit() {
+    ///     Ok(committed) => assert_eq!((committed.appended(), committed.rejected().len()), (1, 0)),
+    ///     Err(e) if e.kind() == ErrorKind::NoSpace => { /* free space, then app.commit() again */ }
+    ///     Err(e) if e.applied() == Applied::Unknown => { /* open the database again and look */ }
+    ///     Err(e) => return Err(e.into()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::NoSpace`] and [`ErrorKind::Ceiling`]: nothing was applied, the samples are still buffered, try
@@ -151,6 +201,17 @@ impl Appender {
     }
 
     /// Forgets what is buffered, metadata too.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// app.append(&labels!("up")?, 1_000, 1.0)?;
+    /// app.rollback();
+    /// assert_eq!(app.commit()?.appended(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rollback(&mut self) {
         self.rows.clear();
         self.families.clear();
@@ -237,6 +298,19 @@ impl std::fmt::Debug for Appender {
 }
 
 /// What became of a commit's samples.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// app.append(&labels!("up")?, 1_000, 1.0)?;
+/// app.append(&labels!("up")?, 1_000, 1.0)?; // again
+/// app.append(&labels!("up")?, 1_000, 2.0)?; // something else at that time
+/// let committed = app.commit()?;
+/// assert_eq!((committed.appended(), committed.duplicates(), committed.conflicts()), (1, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Committed {
     pub(crate) appended: u64,
@@ -281,6 +355,19 @@ impl Committed {
 }
 
 /// A sample that was not taken.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// app.append(&labels!("up")?, 1_000, 1.0)?;
+/// app.append(&labels!("up")?, 1_000, 2.0)?;
+/// for rejection in app.commit()?.rejected() {
+///     assert_eq!((rejection.index, rejection.t, rejection.why), (1, 1_000, AppendError::Conflict));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Rejection {

@@ -5,6 +5,21 @@ use crate::error::Result;
 use crate::model::TimeRange;
 
 /// One live block: a directory of immutable files that holds the samples of one time range.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+/// # app.append_ref(up, 2_000, 0.0)?;
+/// # app.commit()?;
+/// db.compact(&Cancel::default())?;
+/// for block in db.blocks()? {
+///     println!("{}: {} samples of {} series, {} bytes", block.name, block.samples, block.series, block.bytes);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockInfo {
@@ -36,6 +51,20 @@ pub struct BlockInfo {
 
 impl Db {
     /// The live blocks, by time, as of the call; the head is in [`stats`](Db::stats). Reads nothing from disk.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// assert!(db.blocks()?.is_empty(), "all is in the head");
+    /// db.compact(&Cancel::default())?;
+    /// assert_eq!(db.blocks()?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).

@@ -37,6 +37,19 @@ pub(crate) fn count(counter: &AtomicU64) {
 
 impl Db {
     /// Figures as of now. Cost: linear in the series of the head.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// let stats = db.stats();
+    /// assert_eq!((stats.head_series, stats.head_samples, stats.time), (1, 2, Some((1_000, 2_000))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stats(&self) -> Stats {
         let shared = self.shared();
         let version = shared.version();

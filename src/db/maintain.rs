@@ -33,6 +33,17 @@ impl Db {
     /// Runs maintenance until nothing is due: flush of complete ranges, merges, retention, clean-up of deletes and of the log.
     /// Waits for a step that another thread is at.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// // With `Maintenance::Manual` nothing happens in the background: call this now and then.
+    /// let db = Db::open(dir.path().join("metrics"), Options::default().maintenance(Maintenance::Manual))?;
+    /// db.maintain()?;
+    /// assert_eq!(db.stats().flushes, 0, "nothing was due");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The first step's that failed; what was done before stays done.
     pub fn maintain(&self) -> Result<()> {
@@ -42,6 +53,19 @@ impl Db {
     }
 
     /// Flushes all of the head, merges to a fixpoint, and leaves no superseded file behind that no reader holds.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// db.compact(&Cancel::default())?;
+    /// assert_eq!((db.stats().head_samples, db.stats().block_samples), (0, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`maintain`](Db::maintain); [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
@@ -53,38 +77,45 @@ impl Db {
 }
 
 impl Shared {
-    /// Steps until nothing is left to do, then tells what happened.
+    /// Steps until nothing is left to do. What a step did is told right after it, when no lock is held.
     pub(crate) fn maintain(&self, extent: Extent, cancel: &Cancel) -> Result<()> {
-        let outcome = self.steps(extent, cancel);
-        self.tell();
-        outcome
-    }
-
-    fn steps(&self, extent: Extent, cancel: &Cancel) -> Result<()> {
-        let _one_at_a_time = self.maintenance.lock();
-        if let SyncPolicy::Interval(every) = self.options.sync {
-            self.sync_if_due(self.head.visible(), millis(every))?;
-        }
-        if extent == Extent::Everything {
-            self.rotate_log()?;
-        }
+        self.begin(extent)?;
         loop {
-            cancel.check()?;
-            self.check_writable()?;
-            let progressed = self.step(extent, cancel)?;
-            self.collect_head();
-            self.remove_segments()?;
-            if progressed {
-                self.manifests.make_reserve();
-            }
-            if !progressed && !self.forget_tombstones()? {
+            let progressed = self.step(extent, cancel);
+            self.tell();
+            if !progressed? {
                 return Ok(());
             }
         }
     }
 
-    /// The next step. Whether there was one. Where a flush finds the disk full, retention may make the room.
+    fn begin(&self, extent: Extent) -> Result<()> {
+        let _one_at_a_time = self.maintenance.lock();
+        if let SyncPolicy::Interval(every) = self.options.sync {
+            self.sync_if_due(self.head.visible(), millis(every))?;
+        }
+        match extent {
+            Extent::Due => Ok(()),
+            Extent::Everything => self.rotate_log(),
+        }
+    }
+
+    /// One flush, retirement or merge, and the clean-up after it. Whether there may be more to do.
     fn step(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
+        let _one_at_a_time = self.maintenance.lock();
+        cancel.check()?;
+        self.check_writable()?;
+        let progressed = self.next(extent, cancel)?;
+        self.collect_head();
+        self.remove_segments()?;
+        if progressed {
+            self.manifests.make_reserve();
+        }
+        Ok(progressed || self.forget_tombstones()?)
+    }
+
+    /// What is due next. Whether there was anything. Where a flush finds the disk full, retention may make the room.
+    fn next(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
         match self.flush(extent, cancel) {
             Err(e) if e.kind() == ErrorKind::NoSpace && e.applied() == Applied::No => match self.retire()? {
                 true => Ok(true),

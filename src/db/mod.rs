@@ -126,6 +126,14 @@ impl Db {
     /// Replays the log, moves unreadable blocks to `quarantine/` (see [`open_report`](Db::open_report)), and starts
     /// maintenance. Deletes and truncates nothing of yours. Cost: the log is replayed; of each block only a footer is read.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// let db = Db::open(dir.path().join("metrics"), Options::default())?;
+    /// assert!(db.open_report().created);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Locked`] with the holder's pid, [`ErrorKind::NotADatabase`] for a directory with other things in it,
     /// [`ErrorKind::NewerFormat`], [`ErrorKind::Corrupt`] for a damaged manifest or tombstones file,
@@ -137,6 +145,20 @@ impl Db {
     /// Opens a database for reading, beside a live writer or without one: writes not one byte, takes no lock. It shows
     /// the state as of this call. Cost: as [`open`](Db::open), the log is replayed into memory of its own.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// let reader = Db::open_read_only(dir.path(), Options::default())?; // while `db` is open for writing
+    /// assert_eq!(reader.appender().unwrap_err().kind(), ErrorKind::ReadOnly);
+    /// assert_eq!(reader.stats().head_samples, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`open`](Db::open), without [`ErrorKind::Locked`].
     pub fn open_read_only(dir: impl AsRef<Path>, options: Options) -> Result<Db> {
@@ -144,6 +166,17 @@ impl Db {
     }
 
     /// What open found: damage, quarantine, what was replayed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// for damage in &db.open_report().damage {
+    ///     eprintln!("{damage}"); // names file and offset
+    /// }
+    /// assert!(db.open_report().quarantined.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_report(&self) -> &OpenReport {
         &self.shared().report
     }
@@ -160,6 +193,21 @@ impl Db {
     /// A reader of the samples in `range`, as of this call: later commits, deletes, flushes and
     /// merges do not change what it sees. Holds no lock that a commit waits for. Its ceilings are those of
     /// [`Options::max_query_series`] and [`Options::max_query_samples`] until its own setters replace them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.commit()?;
+    /// let querier = db.querier(0..1_500)?;
+    /// app.append_ref(up, 1_200, 1.0)?;
+    /// app.commit()?; // too late for this querier
+    /// let series = querier.select(&"up".parse()?)?.next().unwrap()?;
+    /// assert_eq!(series.samples().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Closed`]; [`ErrorKind::InvalidArgument`] for an empty range.
@@ -209,6 +257,18 @@ impl Db {
 
     /// Type, unit and help of all families, sorted by name.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// app.set_metadata("up", Metadata { help: "Whether it answers.".to_owned(), ..Metadata::default() })?;
+    /// app.commit()?;
+    /// let (name, metadata) = db.families()?.remove(0);
+    /// assert_eq!((name.as_str(), metadata.help.as_str()), ("up", "Whether it answers."));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if a block is damaged.
     pub fn families(&self) -> Result<Vec<(String, Metadata)>> {
@@ -230,6 +290,16 @@ impl Db {
     }
 
     /// Syncs the log and ends every clone: later calls are [`ErrorKind::Closed`], live queriers finish.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// let clone = db.clone();
+    /// db.close()?;
+    /// assert_eq!(clone.appender().unwrap_err().kind(), ErrorKind::Closed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Whatever the last sync says, or the failure that poisoned the handle.

@@ -160,7 +160,7 @@ fn take_lock(fs: &dyn Fs, layout: &Layout) -> Result<Box<dyn LockGuard>> {
     let path = layout.lock();
     match fs
         .lock(&path, &format!("{}\n", std::process::id()))
-        .map_err(|e| Error::io("lock the database by", &path, e))?
+        .map_err(|e| Error::io("lock the database with this file", &path, e))?
     {
         LockAttempt::Taken(guard) => Ok(guard),
         LockAttempt::Held(note) => {

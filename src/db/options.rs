@@ -12,6 +12,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::Cancel;
 
 /// When a commit is durable.
+///
+/// ```
+/// use std::time::Duration;
+/// use silverback::{Options, SyncPolicy};
+/// let options = Options::default().sync(SyncPolicy::Interval(Duration::from_secs(1)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncPolicy {
@@ -27,6 +33,11 @@ pub enum SyncPolicy {
 }
 
 /// Who runs maintenance: flush, merges, retention, clean-up.
+///
+/// ```
+/// use silverback::{Maintenance, Options};
+/// let options = Options::default().maintenance(Maintenance::Manual); // then call Db::maintain
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Maintenance {
@@ -38,6 +49,11 @@ pub enum Maintenance {
 }
 
 /// How blocks are read.
+///
+/// ```
+/// use silverback::{Options, ReadMode};
+/// let options = Options::default().read_mode(ReadMode::Positioned);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadMode {

@@ -7,6 +7,16 @@ use crate::error::Error;
 use crate::model::TimeRange;
 
 /// What [`Db::open`](crate::Db::open) found.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// let report = db.open_report();
+/// assert!(report.created && report.damage.is_empty());
+/// assert_eq!(report.replayed_samples, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct OpenReport {
@@ -27,6 +37,22 @@ pub struct OpenReport {
 }
 
 /// What [`Db::verify`](crate::Db::verify) found.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+/// # app.append_ref(up, 2_000, 0.0)?;
+/// # app.commit()?;
+/// let report = db.verify()?;
+/// for fault in &report.faults {
+///     eprintln!("{fault}");
+/// }
+/// assert!(report.is_clean());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
@@ -46,6 +72,15 @@ impl VerifyReport {
 }
 
 /// Something that happened in the background.
+///
+/// ```
+/// use silverback::{Event, Options};
+/// let options = Options::default().on_event(|event| match event {
+///     Event::MaintenanceFailed { error } => eprintln!("it is tried again: {error}"),
+///     Event::Poisoned { error } => eprintln!("open the database again: {error}"),
+///     other => eprintln!("{other}"),
+/// });
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -105,6 +140,21 @@ impl fmt::Display for Event {
 }
 
 /// Figures of an open database, as of the call.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+/// # app.append_ref(up, 2_000, 0.0)?;
+/// # app.commit()?;
+/// let stats = db.stats();
+/// let bytes = stats.block_bytes + stats.wal_bytes;
+/// println!("{} samples, {bytes} bytes", stats.block_samples + stats.head_samples);
+/// assert!(!stats.poisoned);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

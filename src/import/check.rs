@@ -22,7 +22,15 @@ pub struct CheckReport {
 }
 
 /// As [`check`], of an input that may be packed, and whose format may be [`Format::Auto`]: unpacked and detected as
-/// an import does it.
+/// an import does it. What is to be checked strictly is not taken for Prometheus text: a page without `# EOF` is no OpenMetrics.
+///
+/// ```
+/// use silverback::import::{Format, Input, check_input};
+/// let page = Input::new("page.om", &b"up 1\n"[..]);
+/// let report = check_input(page, Format::Auto, false, |_event| {})?;
+/// assert_eq!(report.fault.unwrap().why.to_string(), "the input does not end with # EOF");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// If reading or unpacking fails, or the input is detected to be no exposition text; what is wrong with the text
@@ -34,19 +42,21 @@ pub fn check_input(
     visit: impl FnMut(&Event<'_>),
 ) -> Result<CheckReport> {
     let Input { name, reader, .. } = input;
+    let asked = format;
     let Opened { text, format, .. } = open(&name, reader, format, ImportOptions::default().max_unpack_ratio)?;
     if matches!(format, Format::Scrapes | Format::Jsonl | Format::Promdump) {
         let what =
             "this is no exposition text, but recorded scrapes, JSON lines or a dump: an import reads it";
         return Err(Error::new(ErrorKind::InvalidInput, what).at(name));
     }
+    let format = if strict && asked == Format::Auto { Format::OpenMetrics } else { format };
     check(text, format, strict, visit).map_err(|e| e.at(name))
 }
 
 /// Parses all of `input` up to the first fault and shows `visit` each event.
 ///
-/// `format` must be [`Format::Text`] or [`Format::OpenMetrics`]: see [`detect`](super::detect). `strict` adds the checks of
-/// the OpenMetrics specification; Prometheus text has none to add.
+/// `format` must be [`Format::Text`] or [`Format::OpenMetrics`]: see [`detect`](super::detect). `strict` asks for all rules of
+/// the OpenMetrics specification, so only of OpenMetrics.
 ///
 /// # Errors
 /// Only if reading fails; what is wrong with the input stands in the report.
@@ -65,13 +75,13 @@ pub fn check(
     mut visit: impl FnMut(&Event<'_>),
 ) -> Result<CheckReport> {
     let grammar = match (format, strict) {
-        (Format::Text, _) => Grammar::Text,
+        (Format::Text, false) => Grammar::Text,
         (Format::OpenMetrics, false) => Grammar::OpenMetrics,
         (Format::OpenMetrics, true) => Grammar::Strict,
         _ => {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                "the format to check must be named or detected before, and be one of exposition text",
+                "what is checked must be Prometheus text or OpenMetrics, detected or named before; strictly, OpenMetrics",
             ));
         }
     };

@@ -73,6 +73,13 @@ pub(crate) fn open<'r>(
 
 /// Tells the format from the input's name and its first bytes (see the table of this module's source and
 /// the command line's documentation); `whole` says that there are no others. Never `Auto`.
+///
+/// ```
+/// use silverback::import::{Format, detect};
+/// assert_eq!(detect("page", b"up 1\n# EOF\n", true), Format::OpenMetrics);
+/// assert_eq!(detect("page", b"up 1\n", true), Format::Text);
+/// assert_eq!(detect("dump.jsonl.zst", b"", false), Format::Jsonl);
+/// ```
 pub fn detect(name: &str, start: &[u8], whole: bool) -> Format {
     if let Some(format) = named(name).or_else(|| begins(start)) {
         return format;

@@ -8,6 +8,18 @@ use super::number;
 use super::scan::{Head, Span};
 
 /// The names and values of one series, unescaped, in one buffer.
+///
+/// ```
+/// use silverback::import::{Event, Format, LabelBuffer, check};
+/// let mut labels = LabelBuffer::default();
+/// check(&b"up{job=\"a\\nb\"} 1\n"[..], Format::Text, false, |event| {
+///     if let Event::Sample(sample) = event {
+///         sample.labels(&mut labels);
+///     }
+/// })?;
+/// assert_eq!(labels.iter().collect::<Vec<_>>(), [("__name__", "up"), ("job", "a\nb")]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct LabelBuffer {
     text: String,

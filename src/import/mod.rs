@@ -75,6 +75,11 @@ pub use parser::{Escaped, Event, Fault, ParseError, Parser, SampleEvent};
 pub use scrape::Scrape;
 
 /// The formats that an import reads; [`check`] knows the first two.
+///
+/// ```
+/// use silverback::import::{Format, ImportOptions};
+/// let options = ImportOptions::default().format(Format::OpenMetrics); // whatever the inputs are called
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {

@@ -6,6 +6,11 @@ use super::{Fault, Format};
 use crate::{Labels, Result};
 
 /// What to do with a line that is not valid, or a sample that cannot be taken.
+///
+/// ```
+/// use silverback::import::{ImportOptions, OnError};
+/// let options = ImportOptions::default().on_error(OnError::Skip).max_rejected(1_000);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnError {
@@ -17,6 +22,11 @@ pub enum OnError {
 }
 
 /// The time of samples that have none.
+///
+/// ```
+/// use silverback::import::{ImportOptions, MissingTimestamp};
+/// let options = ImportOptions::default().timestamp(MissingTimestamp::At(1_600_000_000_000));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissingTimestamp {
@@ -30,6 +40,11 @@ pub enum MissingTimestamp {
 }
 
 /// How the numbers in `le` of histograms and `quantile` of summaries are spelled.
+///
+/// ```
+/// use silverback::import::{ImportOptions, LabelNumbers};
+/// let options = ImportOptions::default().label_numbers(LabelNumbers::AsWritten); // le="1" stays le="1"
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LabelNumbers {
@@ -44,6 +59,16 @@ pub enum LabelNumbers {
 }
 
 /// How to import. Made by `default`, changed by its methods.
+///
+/// ```
+/// use silverback::import::{Format, ImportOptions, MissingTimestamp, OnError};
+/// let options = ImportOptions::default()
+///     .format(Format::Text)
+///     .label("job", "node")
+///     .timestamp(MissingTimestamp::Modified)
+///     .on_error(OnError::Skip)
+///     .memory_bytes(32 << 20);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
     pub(crate) format: Format,
@@ -133,6 +158,11 @@ impl ImportOptions {
 }
 
 /// One input.
+///
+/// ```
+/// use silverback::import::Input;
+/// let input = Input::new("page", &b"up 1 1600000000000\n"[..]).modified_ms(1_600_000_000_000);
+/// ```
 pub struct Input<'r> {
     pub(crate) name: String,
     pub(crate) reader: Box<dyn std::io::Read + 'r>,
@@ -159,6 +189,35 @@ impl fmt::Debug for Input<'_> {
 }
 
 /// Where samples go: a bulk loader, or whatever else takes columns.
+///
+/// ```
+/// use silverback::import::{ImportOptions, Input, SampleSink, import};
+/// use silverback::{Cancel, Labels, Metadata, Result};
+///
+/// /// Adds all values up.
+/// #[derive(Default)]
+/// struct Sum(f64);
+///
+/// impl SampleSink for Sum {
+///     type Series = ();
+///     fn series(&mut self, _: &Labels) -> Result<()> {
+///         Ok(())
+///     }
+///     fn extend(&mut self, _: (), _: &[i64], v: &[f64]) -> Result<()> {
+///         self.0 += v.iter().sum::<f64>();
+///         Ok(())
+///     }
+///     fn metadata(&mut self, _: &str, _: &Metadata) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// let mut sum = Sum::default();
+/// let page = Input::new("page", &b"a 1 1000\nb 2 1000\n"[..]);
+/// import(&ImportOptions::default(), [Ok(page)], &mut sum, &Cancel::default(), |_| {})?;
+/// assert_eq!(sum.0, 3.0);
+/// # Ok::<(), silverback::Error>(())
+/// ```
 pub trait SampleSink {
     /// What names a series of this sink.
     type Series: Copy + Eq + std::hash::Hash;
@@ -225,6 +284,21 @@ impl fmt::Display for Rejected {
 }
 
 /// What an import did.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::import::*;
+/// # use silverback::{Cancel, Db, Options};
+/// # let db = Db::open(dir.path(), Options::default())?;
+/// # let mut bulk = db.bulk_loader()?;
+/// # let cancel = Cancel::default();
+/// let options = ImportOptions::default().on_error(OnError::Skip);
+/// let inputs = [Ok(Input::new("page", &b"up 1 1000\nup one 2000\n"[..]))];
+/// let summary = import(&options, inputs, &mut bulk, &cancel, |_| {})?;
+/// assert_eq!((summary.samples, summary.rejected), (1, 1));
+/// assert_eq!(summary.first_rejected[0].to_string(), "page:2:4: the value is no number");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ImportSummary {
@@ -253,6 +327,20 @@ pub struct ImportSummary {
 }
 
 /// How far an import is.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::import::*;
+/// # use silverback::{Cancel, Db, Options};
+/// # let db = Db::open(dir.path(), Options::default())?;
+/// # let mut bulk = db.bulk_loader()?;
+/// # let cancel = Cancel::default();
+/// let inputs = [Ok(Input::new("page", &b"up 1 1000\n"[..]))];
+/// let mut read = 0;
+/// import(&ImportOptions::default(), inputs, &mut bulk, &cancel, |progress| read = progress.bytes_in)?;
+/// assert_eq!(read, 10);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Progress {

@@ -42,6 +42,14 @@ pub struct Labels(Arc<[u8]>);
 impl Labels {
     /// Sorts the pairs, drops those with an empty value, and checks the rest.
     ///
+    /// ```
+    /// use silverback::Labels;
+    /// let labels = Labels::from_pairs([("job", "node"), ("__name__", "up"), ("zone", "")])?;
+    /// assert_eq!(labels.to_string(), r#"{__name__="up", job="node"}"#); // sorted; an empty value is no label
+    /// assert!(Labels::from_pairs([("job", "a"), ("job", "b")]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`AppendError::BadLabels`] for an empty set, an empty or repeated name, or a size above
     /// its maximum: 1,024 pairs, 1,024 bytes a name, 65,535 bytes a value, 128 KiB in all.

@@ -25,6 +25,12 @@ use super::selector::text;
 use super::{MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES};
 
 /// How a matcher compares.
+///
+/// ```
+/// use silverback::{MatchOp, Matcher};
+/// assert!(Matcher::new(MatchOp::NotRegex, "job", "a|b")?.matches("c"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MatchOp {
     /// `=`: the value is this one.
@@ -77,6 +83,14 @@ pub struct Matcher {
 
 impl Matcher {
     /// Makes one; compiles the regular expression.
+    ///
+    /// ```
+    /// use silverback::{MatchOp, Matcher};
+    /// let matcher = Matcher::new(MatchOp::Regex, "job", "no.*")?;
+    /// assert!(matcher.matches("node") && !matcher.matches("a node"), "the whole value must match");
+    /// assert!(Matcher::new(MatchOp::Regex, "job", "(").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidSelector`] for an empty or overlong label name, an overlong value, and

@@ -3,6 +3,15 @@
 use std::fmt;
 
 /// Type, unit and help of a metric family.
+///
+/// ```
+/// use silverback::{MetricType, Metadata};
+/// let metadata = Metadata {
+///     metric_type: MetricType::Counter,
+///     unit: "seconds".to_owned(),
+///     help: "Time that the processors spent.".to_owned(),
+/// };
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// The type that the exposition declared.
@@ -14,6 +23,11 @@ pub struct Metadata {
 }
 
 /// The types of OpenMetrics; Prometheus text uses the first five of them.
+///
+/// ```
+/// use silverback::MetricType;
+/// assert_eq!(MetricType::GaugeHistogram.to_string(), "gaugehistogram");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MetricType {

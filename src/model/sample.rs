@@ -14,6 +14,12 @@ pub fn is_stale(v: f64) -> bool {
 }
 
 /// One sample: `t` in milliseconds since 1970 (any `i64` but `i64::MAX`), `v` with all its bits.
+///
+/// ```
+/// use silverback::Sample;
+/// let Sample { t, v } = Sample { t: 1_600_000_000_000, v: -0.0 };
+/// assert!(t > 0 && v.is_sign_negative());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sample {
     /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -23,6 +29,15 @@ pub struct Sample {
 }
 
 /// Samples as two columns of equal length, in time order.
+///
+/// ```
+/// use silverback::Columns;
+/// let mut columns = Columns::default();
+/// columns.push(1_000, 0.5);
+/// columns.push(2_000, 1.5);
+/// let mean = columns.v.iter().sum::<f64>() / columns.len() as f64;
+/// assert_eq!(mean, 1.0);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
     /// Timestamps in milliseconds.

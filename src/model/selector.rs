@@ -40,11 +40,27 @@ pub struct Selector(Vec<Matcher>);
 
 impl Selector {
     /// Selects every series.
+    ///
+    /// ```
+    /// use silverback::Selector;
+    /// assert!(Selector::all().matchers().is_empty());
+    /// assert!("{}".parse::<Selector>().is_err(), "an empty selector in a text is a mistake more often than not");
+    /// ```
     pub fn all() -> Selector {
         Selector(Vec::new())
     }
 
     /// From matchers, which all must hold.
+    ///
+    /// ```
+    /// use silverback::{MatchOp, Matcher, Selector};
+    /// let selector = Selector::from_matchers(vec![
+    ///     Matcher::new(MatchOp::Equal, "__name__", "up")?,
+    ///     Matcher::new(MatchOp::Regex, "job", "n.*")?,
+    /// ])?;
+    /// assert_eq!(selector, r#"up{job=~"n.*"}"#.parse()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidSelector`] if there are none (see [`Selector::all`]), more than 128,
@@ -101,7 +117,7 @@ impl Builder {
         match self.matchers.is_empty() {
             true => Err(Error::new(
                 ErrorKind::InvalidSelector,
-                "the selector is empty; to select every series, use Selector::all()",
+                "the selector is empty; {__name__=~\".+\"} selects every series that has a name (in code, Selector::all() every series)",
             )),
             false => Ok(Selector(self.matchers)),
         }

@@ -5,6 +5,20 @@
 ///
 /// Valid while its handle is open. It is never reused for another series: one that is stale, or
 /// of another handle, is an error when used.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// let up: SeriesRef = app.append(&labels!("up")?, 1_000, 1.0)?;
+/// app.append_ref(up, 2_000, 1.0)?;
+/// app.commit()?;
+///
+/// let other = Db::open(dir.path().join("other"), Options::default())?;
+/// assert_eq!(other.appender()?.append_ref(up, 3_000, 1.0), Err(AppendError::StaleRef));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesRef(pub(crate) u64);
 

@@ -65,6 +65,21 @@ impl Querier {
     /// All `n` are given out; asking for more is an error of kind
     /// [`Ceiling`](crate::ErrorKind::Ceiling). Each [`Samples`](crate::Samples) that is used as an
     /// iterator takes up to 64 of them at a time, and gives back the rest when it is dropped.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// let querier = db.querier(TimeRange::ALL)?.max_samples(1).max_series(10);
+    /// let series = querier.select(&Selector::all())?.next().unwrap()?;
+    /// let error = series.samples().find_map(Result::err).unwrap();
+    /// assert_eq!(error.kind(), ErrorKind::Ceiling);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn max_samples(mut self, n: u64) -> Querier {
         self.limits.max_samples = n;
@@ -81,6 +96,21 @@ impl Querier {
 
     /// Lets `cancel` stop whatever is selected from now on: at the next series or chunk, with an
     /// error of kind [`Cancelled`](crate::ErrorKind::Cancelled).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// let cancel = Cancel::default();
+    /// let querier = db.querier(TimeRange::ALL)?.cancel(&cancel);
+    /// cancel.cancel(); // from any thread
+    /// assert_eq!(querier.select(&Selector::all()).unwrap_err().kind(), ErrorKind::Cancelled);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn cancel(mut self, cancel: &Cancel) -> Querier {
         self.cancel = cancel.clone();
@@ -96,6 +126,23 @@ impl Querier {
     ///
     /// They stream: neither they nor their samples are held all at once. Cost: the index of each source that overlaps the
     /// range is asked once; then each series costs its labels, and nothing of its samples until they are read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// let querier = db.querier(0..60_000)?;
+    /// for series in querier.select(&r#"up{job=~"n.*"}"#.parse()?)? {
+    ///     let series = series?;
+    ///     let last = series.samples().last().transpose()?;
+    ///     println!("{} {last:?}", series.labels());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// What the first reads meet: damage, an I/O error, a cancellation. Later ones come from the
@@ -113,6 +160,19 @@ impl Querier {
     /// As exact in time as whole blocks: a name whose series have no sample in the range is there
     /// if a block that overlaps the range has it.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// let querier = db.querier(TimeRange::ALL)?;
+    /// assert_eq!(querier.label_names(&Selector::all())?, ["__name__", "job"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Damage, an I/O error, a cancellation.
     pub fn label_names(&self, selector: &Selector) -> Result<Vec<String>> {
@@ -121,6 +181,19 @@ impl Querier {
 
     /// The values of label `name` in the series that fulfil the selector, sorted, each once; none
     /// if there is no such label. As exact in time as [`label_names`](Querier::label_names).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.append_ref(up, 2_000, 0.0)?;
+    /// # app.commit()?;
+    /// let querier = db.querier(TimeRange::ALL)?;
+    /// assert_eq!(querier.label_values("job", &"up".parse()?)?, ["node"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Damage, an I/O error, a cancellation.

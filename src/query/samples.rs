@@ -21,6 +21,22 @@ const PAID_ROWS: usize = 64;
 ///
 /// As an iterator it gives one sample at a time; [`read_into`](Samples::read_into) gives columns.
 /// The two can be mixed. After an error it is finished.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+/// # app.append_ref(up, 2_000, 0.0)?;
+/// # app.commit()?;
+/// let series = db.querier(TimeRange::ALL)?.select(&"up".parse()?)?.next().unwrap()?;
+/// let mut samples = series.samples();
+/// samples.seek(1_500)?;
+/// assert_eq!(samples.next().unwrap()?, Sample { t: 2_000, v: 0.0 });
+/// assert!(samples.next().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Samples {
     merge: SampleMerge,
     /// Rows read for the iterator; those before `at` are given out.

@@ -16,6 +16,22 @@ use super::samples::Samples;
 /// Series whose samples in the range are all deleted are left out, exactly. Where the time bounds
 /// of chunks cannot tell, one chunk is decoded to see, and kept for [`Series::samples`].
 /// After an error the set is finished.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+/// # app.append_ref(up, 2_000, 0.0)?;
+/// # app.commit()?;
+/// let querier = db.querier(TimeRange::ALL)?;
+/// let mut set = querier.select(&Selector::all())?;
+/// while let Some(series) = set.next().transpose()? {
+///     println!("{}", series.labels());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SeriesSet {
     /// `None` once finished, so that streams are dropped early.
     merge: Option<SeriesMerge>,
@@ -24,6 +40,21 @@ pub struct SeriesSet {
 }
 
 /// One series: its labels, and its samples, to be read as often as is liked. Cloning is cheap.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+/// # app.append_ref(up, 2_000, 0.0)?;
+/// # app.commit()?;
+/// let series = db.querier(TimeRange::ALL)?.select(&"up".parse()?)?.next().unwrap()?;
+/// assert_eq!(series.labels().value("job"), Some("node"));
+/// assert_eq!(series.samples().count(), 2);
+/// assert_eq!(series.samples().count(), 2, "from the first on again");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Series {
     labels: Labels,
@@ -32,6 +63,20 @@ pub struct Series {
 }
 
 /// What the index tells of a series in the querier's range, without reading a sample.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+/// # app.append_ref(up, 2_000, 0.0)?;
+/// # app.commit()?;
+/// let series = db.querier(TimeRange::ALL)?.select(&"up".parse()?)?.next().unwrap()?;
+/// let extent = series.extent(); // no sample was read
+/// assert_eq!((extent.samples, extent.min_time_ms, extent.max_time_ms), (2, 1_000, 2_000));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extent {

@@ -146,7 +146,16 @@ fn links_of_the_documents_lead_somewhere() {
     let mut faults = Faults::default();
     let mut documents: Vec<String> = crate::files_below("format-spec", ".md");
     documents.extend(
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(str::to_owned),
+        [
+            "README.md",
+            "ARCHITECTURE.md",
+            "CONTRIBUTING.md",
+            "SECURITY.md",
+            "CHANGELOG.md",
+            "benches/README.md",
+            "fuzz/README.md",
+        ]
+        .map(str::to_owned),
     );
     for document in documents {
         let text = read(&document);

@@ -1,7 +1,12 @@
 //! Each structure on disk has four mirrors, and they say the same: `src/format/X.rs`, `format-spec/X.md`,
-//! `fuzz/fuzz_targets/X.rs`, `tests/golden/X.bin`.
+//! `fuzz/fuzz_targets/X.rs` with its corpus, `tests/golden/X.bin`.
 
 use crate::{Faults, files_below, read, root};
+
+/// A corpus is small: it is in every clone, and replayed by every run of the tests.
+const MAX_CORPUS_FILES: usize = 32;
+const MAX_CORPUS_BYTES: u64 = 65_536;
+const MAX_CORPORA_BYTES: u64 = 500_000;
 
 /// Files of `src/format` that are no structure: (name, reason).
 const HELPERS: [(&str, &str); 3] = [
@@ -104,6 +109,34 @@ fn no_mirror_is_of_nothing() {
     faults.check();
 }
 
+#[test]
+fn each_fuzz_target_has_a_small_corpus() {
+    let mut faults = Faults::default();
+    let mut all = 0;
+    for x in stems("fuzz/fuzz_targets", ".rs") {
+        let corpus = format!("fuzz/corpus/{x}");
+        if !root().join(&corpus).is_dir() {
+            faults.of(&corpus, "is missing: fuzz/README.md says how a corpus is made");
+            continue;
+        }
+        let files = files_below(&corpus, "");
+        let length = |file: &String| std::fs::metadata(root().join(file)).map_or(0, |m| m.len());
+        let bytes: u64 = files.iter().map(length).sum();
+        if files.is_empty() || files.len() > MAX_CORPUS_FILES || bytes > MAX_CORPUS_BYTES {
+            let what = format!(
+                "{} files, {bytes} bytes: {MAX_CORPUS_FILES} and {MAX_CORPUS_BYTES} are the most (fuzz/distil)",
+                files.len()
+            );
+            faults.of(&corpus, what);
+        }
+        all += bytes;
+    }
+    if all > MAX_CORPORA_BYTES {
+        faults.of("fuzz/corpus", format!("{all} bytes, {MAX_CORPORA_BYTES} is the most"));
+    }
+    faults.check();
+}
+
 /// A constant's value in one form: numbers as decimal, text as it is between the quotes.
 fn canonical(value: &str) -> Option<String> {
     let value = value.trim().trim_start_matches(['*', '&']);
@@ -162,6 +195,35 @@ fn the_constants_on_the_pages_are_those_of_the_code() {
             }
         }
     }
+    faults.check();
+}
+
+#[test]
+fn the_table_of_versions_names_every_version() {
+    let path = "format-spec/README.md";
+    let mut faults = Faults::default();
+    let rows: Vec<(String, Vec<String>)> = section(&read(path), "## How versions evolve")
+        .iter()
+        .filter_map(|(_, line)| {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let [version, of, _, _] = cells.as_slice() else { return None };
+            let of = of.split(", ").map(|x| x.trim_matches('`').to_owned()).collect();
+            version.parse::<u32>().ok().map(|_| ((*version).to_owned(), of))
+        })
+        .collect();
+    assert!(!rows.is_empty(), "{path}: the table of versions was not found");
+    let mut found = 0;
+    for x in structures() {
+        let Some(version) = constant(&read(&format!("src/format/{x}.rs")), "VERSION").map(str::to_owned)
+        else {
+            continue;
+        };
+        found += 1;
+        if !rows.iter().any(|(row, of)| *row == version && of.contains(&x)) {
+            faults.of(path, format!("the table of versions lacks `{x}` with version {version}"));
+        }
+    }
+    assert!(found > 3, "the check found only {found} versions: it is broken");
     faults.check();
 }
 

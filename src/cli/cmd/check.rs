@@ -17,6 +17,9 @@ pub(crate) fn run(args: &Check, context: &Context) -> Result<u8, Failure> {
         CheckFormatArg::Text => Format::Text,
         CheckFormatArg::Openmetrics => Format::OpenMetrics,
     };
+    if args.strict && args.format == CheckFormatArg::Text {
+        return Err(Failure::usage("--strict checks the rules of OpenMetrics; leave --format text out"));
+    }
     let places = places(&args.inputs)?;
     let mut out = stdout();
     let (mut invalid, mut samples) = (0u64, 0u64);

@@ -336,6 +336,23 @@ fn a_failed_sync_poisons_the_handle() {
 }
 
 #[test]
+fn what_a_step_did_is_told_before_the_next_step() {
+    let fs = MemFs::new();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (noted, seen) = (Arc::clone(&told), fs.clone());
+    let listen = move |event: &Event| {
+        if matches!(event, Event::Flushed { .. }) {
+            let is_meta = |path: &std::path::PathBuf| path.ends_with("meta");
+            noted.lock().unwrap().push(seen.paths().iter().filter(|path| is_meta(path)).count());
+        }
+    };
+    let db = Db::open("/db", options(&fs).on_event(listen)).unwrap();
+    commit(&db, &some_rows());
+    db.compact(&Cancel::default()).unwrap();
+    assert_eq!(*told.lock().unwrap(), [1, 2, 3, 4], "blocks on disk at each flush that was told");
+}
+
+#[test]
 fn a_damaged_block_is_set_aside_and_the_rest_served() {
     let fs = MemFs::new();
     let db = open(&fs);

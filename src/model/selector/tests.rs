@@ -64,8 +64,8 @@ fn takes_what_promql_takes() {
 fn refusals_say_where_and_what_was_expected() {
     let table = [
         ("", "column 1: expected a metric name or an opening brace, found the end"),
-        ("{}", "Selector::all()"),
-        (" { } ", "Selector::all()"),
+        ("{}", "the selector is empty"),
+        (" { } ", "the selector is empty"),
         ("{,}", "column 2: expected a label name"),
         (r#"{a="x" b="y"}"#, "column 8: expected a comma or a closing brace, found 'b'"),
         (r#"{a="x""#, "column 7: expected a comma or a closing brace, found the end"),

@@ -33,7 +33,8 @@ pub(crate) enum What {
     /// Import a dump of OpenMetrics
     ///
     /// Measures reading and parsing a dump that is made beside the directory (DIR.dump.om, removed afterwards), sorting, and
-    /// writing blocks; series by series, as dumps are. Does not measure unpacking, nor many files.
+    /// writing blocks; series by series, as dumps are. Does not measure unpacking, nor many files, nor samples that are
+    /// late, rejected, or in the store already.
     ///
     /// Example: silverback bench import --db /tmp/bench --series 10000 --scrapes 240
     #[command(verbatim_doc_comment)]
@@ -42,15 +43,16 @@ pub(crate) enum What {
     ///
     /// Measures, in one block that is in the system's cache: the time to list the selected series with their labels
     /// (the median and the longest of several runs), and to decode all their samples once. Does not measure the head,
-    /// many blocks, or PromQL, which there is none of.
+    /// many blocks, several readers at once, or PromQL, which there is none of.
     ///
     /// Example: silverback bench query --db /tmp/bench --series 100000
     #[command(verbatim_doc_comment)]
     Query(Run),
     /// Flush the head into blocks and merge them
     ///
-    /// Measures opening a database whose samples are all in the log, as flushing 2 h blocks from it, and merging those; each
-    /// of the three with its own figures. Does not measure deletes.
+    /// Measures opening a database whose samples are all in the log, flushing 2 h blocks from it, and merging those; each
+    /// of the three with its own figures, publishing and clean-up included. Does not measure deletes, retention, or
+    /// appending meanwhile.
     ///
     /// Example: silverback bench compact --db /tmp/bench --series 2000 --scrapes 3000
     #[command(verbatim_doc_comment)]
@@ -58,7 +60,7 @@ pub(crate) enum What {
     /// Open a database after a crash
     ///
     /// Measures opening what a process left that ended without a word, with all samples in the log: how long until the
-    /// first query. Does not measure a power cut: the log is in the system's cache, whole.
+    /// first query can be asked. Does not measure blocks, nor a power cut: the log is in the system's cache, whole.
     ///
     /// Example: silverback bench recover --db /tmp/bench --churn 10
     #[command(verbatim_doc_comment)]
@@ -75,8 +77,9 @@ pub(crate) enum What {
 /// Measures what a service does: samples by cached reference, in commits of --batch, into head and log; the log's
 /// bytes, and memory by series (bytes_per_series is the peak by the number of series). With --labels it takes the
 /// steps of `promtool tsdb bench write`: label sets from the file, 30 s between scrapes, values that grow by 1,000,
-/// shards of a batch of series, all shards for 100 scrapes before the next 100. Does not measure flushing to
-/// blocks: all samples stay in the head.
+/// shards of a batch of series, all shards for 100 scrapes before the next 100. Making or reading the label sets and
+/// computing the values is in the figures, since it happens in the same process. Does not measure flushing to blocks:
+/// all samples stay in the head; nor looking up series by labels, but for the first sample of each.
 ///
 /// Examples:
 ///   silverback bench write --db /tmp/bench --sync each-commit --churn 5
