@@ -34,3 +34,17 @@ fmt:
 
 lint:
     cargo clippy --all-features --all-targets
+
+# The long forms of everything in DURABILITY.md but the mutants: about a quarter of an hour after the build. As root on a machine
+# with loop devices the power cuts run too; elsewhere they say that they skip.
+durability:
+    SILVERBACK_ENUMERATE=full cargo test --release --all-features --lib enumerate -- --nocapture
+    SILVERBACK_FLIPS=all cargo test --release --all-features --lib flip:: -- --nocapture
+    SILVERBACK_SWEEP=all cargo test --release --all-features --test sweep -- --nocapture
+    SILVERBACK_KILLS=5000 cargo test --release --all-features --test kill -- --nocapture
+    SILVERBACK_POWER_CUTS=60 cargo test --release --all-features --test power -- --nocapture
+    cargo test --release --all-features --test golden_db --test private --test kill_dumps
+
+# Plants deliberate faults and asks the tests: caught / planted. A quarter of an hour.
+mutants *names:
+    tests/mutants/run.sh {{names}}

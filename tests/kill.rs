@@ -51,6 +51,7 @@ fn lives(first: u64, figures: &mut Figures) {
     let mut oracle = Oracle::new();
     for seed in first..first + LIVES {
         let mut victim = Victim::start(dir.path(), seed, &oracle);
+        assert!(victim.id() > 0);
         let until = oracle.acks + 1 + random(seed) % 90;
         while oracle.acks < until {
             assert!(victim.hear(&mut oracle), "seed {seed}: the victim died by itself");

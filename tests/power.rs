@@ -5,6 +5,11 @@
 //! synced, as a power cut does. It is mounted again, opened, and compared. In some of the cycles what was written is pushed to the medium
 //! just before (`sync -d` of the segments without waiting for names), so that tails survive in part.
 //!
+//! The victim is stopped before the cut, and never runs again: an `fdatasync` that is under way when the ioctl falls may
+//! report success although its data is dropped (Linux 6.18, ext4; a plain loop of write and fdatasync without this crate loses its
+//! last acknowledged write in 8 of 60 cycles so). That is a property of the ioctl, which a real power cut has not: who would be told
+//! is dead as well.
+//!
 //! It needs root, loop devices, `mkfs` and `python3` (for the ioctl, since this crate has no unsafe code for it), and mounts filesystems:
 //! so it runs only if asked, `SILVERBACK_POWER_CUTS=60 cargo test --release --test power -- --nocapture`, and says why it skips.
 
@@ -120,6 +125,7 @@ fn a_power_cut_takes_what_the_policy_says() {
                 if seed % 3 == 0 {
                     push(&dir);
                 }
+                run("kill", &["-STOP", &victim.id().to_string()]).unwrap();
                 disk.cut().unwrap();
                 victim.kill(&mut oracle);
                 disk.unmount().unwrap();

@@ -105,7 +105,7 @@ impl Shared {
         let _one_at_a_time = self.maintenance.lock();
         cancel.check()?;
         self.check_writable()?;
-        let progressed = self.next_step(extent, cancel)?;
+        let progressed = self.next(extent, cancel)?;
         self.collect_head();
         self.remove_segments()?;
         if progressed {
@@ -114,8 +114,8 @@ impl Shared {
         Ok(progressed || self.forget_tombstones()?)
     }
 
-    /// The next step. Whether there was one. Where a flush finds the disk full, retention may make the room.
-    fn next_step(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
+    /// What is due next. Whether there was anything. Where a flush finds the disk full, retention may make the room.
+    fn next(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
         match self.flush(extent, cancel) {
             Err(e) if e.kind() == ErrorKind::NoSpace && e.applied() == Applied::No => match self.retire()? {
                 true => Ok(true),

@@ -262,7 +262,7 @@ impl Db {
     /// # use silverback::*;
     /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
     /// # let mut app = db.appender()?;
-    /// app.set_metadata("up", Metadata { help: "Whether it answers.".to_owned(), ..Metadata::default() });
+    /// app.set_metadata("up", Metadata { help: "Whether it answers.".to_owned(), ..Metadata::default() })?;
     /// app.commit()?;
     /// let (name, metadata) = db.families()?.remove(0);
     /// assert_eq!((name.as_str(), metadata.help.as_str()), ("up", "Whether it answers."));

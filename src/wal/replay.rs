@@ -73,6 +73,8 @@ fn open_all(fs: &dyn Fs, dir: &Path, found: &mut Replay) -> Result<Vec<Opened>> 
     for entry in fs.list(dir).map_err(|e| Error::io("list the directory", dir, e))? {
         let path = dir.join(&entry.name);
         let (Some(sequence), EntryKind::File) = (segment::sequence(&entry.name), entry.kind) else {
+            // A link or a directory of such a name stays, and the name is taken.
+            found.end.sequence = found.end.sequence.max(segment::sequence(&entry.name).unwrap_or(0));
             let what = "not a segment of the write-ahead log; left alone";
             found.damage.push(Error::new(ErrorKind::Corrupt, what).at(path));
             continue;
@@ -163,7 +165,7 @@ impl Run<'_> {
             (Err(bad), limit) => self.unreadable(segment, bad, &limit, &mut info)?,
         }
         let end = &mut self.found.end;
-        end.sequence = segment.sequence;
+        end.sequence = end.sequence.max(segment.sequence);
         end.written = end.written.max(info.last_lsn);
         end.segments.push(info);
         self.progress.done += segment.file.bytes();

@@ -151,6 +151,7 @@ fn links_of_the_documents_lead_somewhere() {
             "ARCHITECTURE.md",
             "CONTRIBUTING.md",
             "SECURITY.md",
+            "DURABILITY.md",
             "CHANGELOG.md",
             "benches/README.md",
             "fuzz/README.md",

@@ -153,6 +153,11 @@ impl Victim {
         true
     }
 
+    /// Its number as a process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL; hears what it had told before it died.
     pub(crate) fn kill(mut self, oracle: &mut Oracle) {
         self.child.kill().unwrap();

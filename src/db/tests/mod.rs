@@ -348,7 +348,7 @@ fn what_a_step_did_is_told_before_the_next_step() {
     };
     let db = Db::open("/db", options(&fs).on_event(listen)).unwrap();
     commit(&db, &some_rows());
-    db.compact(&Cancel::default()).unwrap();
+    db.compact(&Default::default()).unwrap();
     assert_eq!(*told.lock().unwrap(), [1, 2, 3, 4], "blocks on disk at each flush that was told");
 }
 

@@ -466,3 +466,55 @@ fn a_block_whose_meta_is_too_long_is_set_aside() {
     );
     assert_eq!(read_all(&db).len(), 3);
 }
+
+/// A flush publishes commits: what was committed before them is durable first, even if it stays in the log and nobody asked for syncs.
+#[test]
+fn a_flush_makes_durable_what_was_committed_before_it() {
+    let fs = MemFs::new();
+    let db = Db::open("/db", options(&fs).sync(SyncPolicy::Never)).unwrap();
+    commit(&db, &[(5, 100_000, 1.0)]);
+    commit(&db, &rows(0..9));
+    db.maintain().unwrap();
+    assert_eq!(db.stats().blocks, 1);
+    assert_eq!(read_all(&open(&fs.crash(&CrashPolicy::DropUnsynced))).len(), 28);
+}
+
+/// A segment that is full is durable before the header of the next one says where it ends, even if nobody asked for syncs: a
+/// power cut is no damage.
+#[test]
+fn a_full_segment_is_durable_before_the_next_begins() {
+    let fs = MemFs::new();
+    let short = |fs: &MemFs| options(fs).sync(SyncPolicy::Never).wal_segment_bytes(1 << 16);
+    let db = Db::open("/db", short(&fs)).unwrap();
+    for k in 0..3i64 {
+        let value =
+            |n: i64| f64::from_bits((n + k * 9_000).cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2);
+        let many: Vec<_> = (0..9_000).map(|n| (0, k * 9_000 + n, value(n))).collect();
+        commit(&db, &many);
+    }
+    let segments = || fs.paths().iter().filter(|p| p.starts_with("/db/wal")).count();
+    assert!(segments() > 1, "{:?}", fs.paths());
+    for policy in [CrashPolicy::DropUnsynced, CrashPolicy::KeepAll, CrashPolicy::ZeroTail] {
+        let db = Db::open("/db", short(&fs.crash(&policy))).unwrap();
+        assert!(db.open_report().damage.is_empty(), "{policy:?}: {:?}", db.open_report());
+        assert_eq!(read_all(&db).len() % 9_000, 0, "{policy:?}");
+        assert!(read_all(&db).len() >= 9_000, "{policy:?}");
+    }
+}
+
+/// A delete that is too small for its block to be rewritten is kept, although the log holds nothing of it any more.
+#[test]
+fn a_small_delete_is_kept_while_a_block_needs_it() {
+    let fs = MemFs::new();
+    let db = open(&fs);
+    let many: Vec<_> = (0..9).flat_map(|s| (0..60).map(move |i| (i, s * 1_000, s as f64))).collect();
+    commit(&db, &many);
+    db.compact(&Default::default()).unwrap();
+    assert_eq!(db.delete(0..1_000, &"{i=\"1\"}".parse::<Selector>().unwrap()).unwrap(), 1);
+    for _ in 0..3 {
+        db.maintain().unwrap();
+        assert_eq!(read_all(&db).len(), many.len() - 1);
+    }
+    drop(db);
+    assert_eq!(read_all(&open(&fs)).len(), many.len() - 1);
+}
