@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::db::version::LiveTombstone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::manifest::Floor;
-use crate::head::{Accepted, Head};
+use crate::head::Head;
 use crate::model::{Labels, Lsn, Metadata, TimeRange};
 use crate::wal::{Visitor, WalSample};
 
@@ -19,7 +19,7 @@ pub(crate) struct Recovery<'a> {
     pub(crate) tombstones: &'a [LiveTombstone],
     /// The deletes that select a series, by slot; only of series that some delete selects.
     deleted: HashMap<u32, Vec<(Lsn, TimeRange)>>,
-    rows: Vec<Accepted>,
+    rows: Vec<WalSample>,
     pub(crate) samples: u64,
 }
 
@@ -35,7 +35,8 @@ impl<'a> Recovery<'a> {
         let gone = |deletes: &Vec<(Lsn, TimeRange)>| {
             deletes.iter().any(|(deleted, range)| lsn < *deleted && range.contains(row.t))
         };
-        !flushed && !self.deleted.get(&row.series).is_some_and(gone)
+        // The last timestamp is reserved: no range holds it.
+        row.t < i64::MAX && !flushed && !self.deleted.get(&row.series).is_some_and(gone)
     }
 }
 
@@ -61,7 +62,7 @@ impl Visitor for Recovery<'_> {
         self.rows.clear();
         for row in samples {
             if self.keeps(lsn, row) {
-                self.rows.push(Accepted { slot: row.series, t: row.t, v: row.v });
+                self.rows.push(*row);
             }
         }
         self.samples += self.rows.len() as u64;

@@ -124,7 +124,8 @@ impl State {
 pub(crate) struct Undo {
     strings: u32,
     series: usize,
-    values: Vec<(u32, u64)>,
+    /// The value that each row's series had before, as far as rows were encoded.
+    values: Vec<u64>,
 }
 
 impl Undo {
@@ -140,13 +141,14 @@ impl Undo {
         self.strings
     }
 
-    /// Takes `state` back to [`begin`](Undo::begin).
-    pub(crate) fn roll_back(&mut self, state: &mut State) {
-        for (series, bits) in self.values.drain(..).rev() {
-            if let Some(previous) = state.previous.get_mut(series as usize) {
+    /// Takes `state` back to [`begin`](Undo::begin); `numbers` are those of the rows since.
+    pub(crate) fn roll_back(&mut self, numbers: &[u32], state: &mut State) {
+        for (&number, &bits) in numbers.iter().zip(&self.values).rev() {
+            if let Some(previous) = state.previous.get_mut(number as usize) {
                 *previous = bits;
             }
         }
+        self.values.clear();
         state.strings = self.strings;
         state.previous.truncate(self.series);
     }
@@ -200,9 +202,10 @@ pub(crate) struct Told<'a> {
     pub(crate) pairs: Vec<(u32, u32)>,
 }
 
-/// The three columns, reused from record to record.
+/// Room for the value column, reused from record to record.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Encoder {
+    /// The tag of each row.
     tags: Vec<u8>,
     words: Vec<u8>,
 }
@@ -229,41 +232,38 @@ impl Encoder {
         }
         encode_series(numbers, out);
         encode_times(base_t, rows, out);
-        self.encode_values(rows, numbers, state, undo);
-        out.extend_from_slice(&self.tags);
-        out.extend_from_slice(&self.words);
+        let word_bytes = self.encode_values(rows, numbers, state, undo);
+        let (pairs, last) = self.tags.as_chunks::<2>();
+        out.extend(pairs.iter().map(|[low, high]| low | high << 4));
+        out.extend_from_slice(last);
+        out.extend_from_slice(self.words.get(..word_bytes).unwrap_or_default());
     }
 
-    fn encode_values(&mut self, rows: &[Row], numbers: &[u32], state: &mut State, undo: &mut Undo) {
-        self.tags.clear();
-        self.words.clear();
+    /// Fills in tags and words; how many bytes of the words count.
+    fn encode_values(&mut self, rows: &[Row], numbers: &[u32], state: &mut State, undo: &mut Undo) -> usize {
+        self.tags.resize(rows.len(), TAG_SAME);
+        undo.values.resize(rows.len(), 0);
         // Whole words are written, and then only as many bytes of them counted as are needed.
-        self.words.resize(rows.len() * 8 + 8, 0);
-        undo.values.reserve(rows.len());
+        let room = rows.len() * 8 + 8;
+        if self.words.len() < room {
+            self.words.resize(room, 0);
+        }
         let mut at = 0;
-        let mut low = None;
-        for (row, &number) in rows.iter().zip(numbers) {
+        let places = self.tags.iter_mut().zip(&mut undo.values);
+        for ((row, &number), (tag, before)) in rows.iter().zip(numbers).zip(places) {
             let Some(previous) = state.previous.get_mut(number as usize) else {
                 continue;
             };
-            let bits = row.v.to_bits();
-            let (tag, word, bytes) = tell(*previous, bits);
-            undo.values.push((number, *previous));
-            *previous = bits;
+            *before = *previous;
+            *previous = row.v.to_bits();
+            let (told, word, bytes) = tell(*before, *previous);
+            *tag = told;
             if let Some(place) = self.words.get_mut(at..at + 8) {
                 place.copy_from_slice(&word.to_le_bytes());
             }
             at += bytes;
-            low = match low {
-                None => Some(tag),
-                Some(low) => {
-                    self.tags.push(low | tag << 4);
-                    None
-                }
-            };
         }
-        self.tags.extend(low);
-        self.words.truncate(at);
+        at
     }
 }
 
@@ -286,41 +286,45 @@ fn encode_series(numbers: &[u32], out: &mut Vec<u8>) {
 }
 
 fn encode_times(base_t: i64, rows: &[Row], out: &mut Vec<u8>) {
-    let steps = || {
-        rows.iter().scan(base_t, |t, row| {
-            let step = row.t.wrapping_sub(*t);
-            *t = row.t;
-            Some(step)
-        })
-    };
-    let runs = 1 + steps().zip(steps().skip(1)).filter(|(a, b)| a != b).count();
-    if runs > rows.len() / 2 && rows.len() > 2 {
-        out.put_u8(TIME_STEPS);
-        steps().for_each(|step| out.put_zigzag(step));
+    let from = out.len();
+    let most = if rows.len() > 2 { rows.len() / 2 } else { rows.len() };
+    out.put_u8(TIME_RUNS);
+    if put_time_runs(base_t, rows, most, out) {
         return;
     }
-    out.put_u8(TIME_RUNS);
-    let mut run: Option<(i64, u64)> = None;
-    for step in steps() {
-        run = match run {
-            Some((of, more)) if of == step => Some((of, more + 1)),
-            before => {
-                put_run(before, out);
-                Some((step, 0))
-            }
-        };
+    out.truncate(from);
+    out.put_u8(TIME_STEPS);
+    let mut t = base_t;
+    for row in rows {
+        out.put_zigzag(row.t.wrapping_sub(t));
+        t = row.t;
     }
-    put_run(run, out);
 }
 
-fn put_run(run: Option<(i64, u64)>, out: &mut Vec<u8>) {
-    if let Some((step, more)) = run {
+/// Writes runs of equal steps; gives up if there are more than `most`.
+fn put_time_runs(base_t: i64, rows: &[Row], most: usize, out: &mut Vec<u8>) -> bool {
+    let (mut rest, mut t, mut runs) = (rows, base_t, 0);
+    while let Some(first) = rest.first() {
+        runs += 1;
+        if runs > most {
+            return false;
+        }
+        let step = first.t.wrapping_sub(t);
+        let follows = |row: &&Row| {
+            let same = row.t.wrapping_sub(t) == step;
+            t = if same { row.t } else { t };
+            same
+        };
+        let count = rest.iter().take_while(follows).count();
         out.put_zigzag(step);
-        out.put_varint(more);
+        out.put_varint(count as u64 - 1);
+        rest = rest.get(count..).unwrap_or_default();
     }
+    true
 }
 
 /// The tag, the word, and how many bytes of the word count.
+#[inline]
 fn tell(previous: u64, bits: u64) -> (u8, u64, usize) {
     if bits == previous {
         return (TAG_SAME, 0, 0);
@@ -354,11 +358,13 @@ fn small(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(0)
 }
 
+#[inline]
 fn significant_bytes(word: u64) -> usize {
     8 - (word.leading_zeros() / 8) as usize
 }
 
 /// The bits as an integer, if they are exactly one of at most 2^53 (and not the negative zero).
+#[inline]
 fn integer(bits: u64) -> Option<i64> {
     let n = truncate(f64::from_bits(bits));
     ((n as f64).to_bits() == bits && n.unsigned_abs() <= MAX_INTEGER.unsigned_abs()).then_some(n)

@@ -19,14 +19,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::error::{AppendError, Error, Result};
 use crate::model::{Labels, Lsn, Matcher, Metadata, SeriesRef, TimeRange};
 use crate::postings;
 use crate::sync::{Mutex, Rank, RwLock};
+use crate::wal::WalSample;
 
 mod index;
+mod live;
 mod pins;
 mod series;
 mod verdict;
@@ -36,10 +38,11 @@ mod view;
 mod tests;
 
 use index::HeadIndex;
+use live::Live;
 pub(crate) use pins::Pin;
 use pins::Pins;
 use series::{SERIES_BYTES, Series};
-pub(crate) use verdict::{Accepted, Row, Verdicts};
+pub(crate) use verdict::{Row, Verdicts};
 pub(crate) use view::HeadView;
 
 /// Locks over the series; a commit takes one at a time.
@@ -69,14 +72,13 @@ pub(crate) struct Head {
     tag: u64,
     index: RwLock<HeadIndex>,
     shards: Vec<RwLock<Vec<Option<Series>>>>,
+    live: Live,
     families: Mutex<BTreeMap<String, Metadata>>,
     pins: Arc<Pins>,
-    batches: Mutex<BTreeMap<u64, usize>>,
+    batches: Mutex<BTreeMap<u32, usize>>,
     visible: AtomicU64,
     edition: AtomicU64,
-    round: AtomicU64,
-    /// Batches judged.
-    judged: AtomicU64,
+    round: AtomicU32,
     bytes: AtomicU64,
     hull: Mutex<Hull>,
 }
@@ -120,13 +122,13 @@ impl Head {
             tag: tag & 0xffff,
             index: RwLock::new(Rank::HeadIndex, HeadIndex::default()),
             shards,
+            live: Live::default(),
             families: Mutex::new(Rank::Leaf, BTreeMap::new()),
             pins: Pins::new(),
             batches: Mutex::new(Rank::Leaf, BTreeMap::new()),
             visible: AtomicU64::new(0),
             edition: AtomicU64::new(0),
-            round: AtomicU64::new(0),
-            judged: AtomicU64::new(0),
+            round: AtomicU32::new(0),
             bytes: AtomicU64::new(0),
             hull: Mutex::new(Rank::Leaf, Hull { all: NOTHING, recent: NOTHING, newest_t: None }),
         }
@@ -161,7 +163,7 @@ impl Head {
     }
 
     /// Keeps a known series from being collected in this round; `None` if it was collected just now.
-    fn touch(&self, slot: u32, labels: &Labels, round: u64) -> Option<u16> {
+    fn touch(&self, slot: u32, labels: &Labels, round: u32) -> Option<u16> {
         let (shard, at) = place(slot);
         if let Some(Some(s)) = self.shards.get(shard)?.read().get(at)
             && s.touched >= round
@@ -175,7 +177,7 @@ impl Head {
         Some(s.generation)
     }
 
-    fn create(&self, labels: &Labels, round: u64, bounded: bool) -> Result<(u32, u16), AppendError> {
+    fn create(&self, labels: &Labels, round: u32, bounded: bool) -> Result<(u32, u16), AppendError> {
         let mut index = self.index.write();
         if let Some(slot) = index.find(labels) {
             return self.touch(slot, labels, round).map(|g| (slot, g)).ok_or(AppendError::StaleRef);
@@ -193,6 +195,7 @@ impl Head {
             }
             if let Some(place) = shard.get_mut(at) {
                 *place = Some(Series::new(labels.clone(), generation, round));
+                self.live.enter(slot, generation);
             }
         }
         self.grow(SERIES_BYTES + 2 * labels.as_bytes().len() as u64);
@@ -201,15 +204,7 @@ impl Head {
 
     /// Whether a reference is of a live series of this handle.
     pub(crate) fn is_live(&self, series: SeriesRef) -> bool {
-        self.slot_of(series).is_some()
-    }
-
-    /// The slot of a live reference.
-    pub(crate) fn slot_of(&self, series: SeriesRef) -> Option<u32> {
-        let (slot, generation) = series.slot(self.tag)?;
-        let (shard, at) = place(slot);
-        let shard = self.shards.get(shard)?.read();
-        shard.get(at)?.as_ref().filter(|s| s.generation == generation).map(|_| slot)
+        series.slot(self.tag).is_some_and(|(slot, generation)| self.live.is(slot, generation))
     }
 
     /// The labels of a live slot.
@@ -305,7 +300,7 @@ impl Head {
     pub(crate) fn collect(&self) -> Vec<u32> {
         let oldest_edition = self.pins.oldest_edition().unwrap_or(u64::MAX);
         let round = self.round.fetch_add(1, Ordering::SeqCst);
-        let safe = self.batches.lock().keys().next().copied().unwrap_or(u64::MAX).min(round);
+        let safe = self.batches.lock().keys().next().copied().unwrap_or(u32::MAX).min(round);
         let mut empty = Vec::new();
         for slot in self.index.read().slots() {
             let (shard, at) = place(slot);
@@ -313,14 +308,14 @@ impl Head {
             let mut shard = shard.write();
             let Some(Some(series)) = shard.get_mut(at) else { continue };
             series.prune_archive(oldest_edition);
-            if series.data.is_empty() && series.archive.is_empty() && series.touched < safe {
+            if series.is_empty() && series.touched < safe {
                 empty.push(slot);
             }
         }
         self.remove(&empty, safe)
     }
 
-    fn remove(&self, slots: &[u32], safe: u64) -> Vec<u32> {
+    fn remove(&self, slots: &[u32], safe: u32) -> Vec<u32> {
         let mut index = self.index.write();
         let mut removed = Vec::new();
         for &slot in slots {
@@ -328,8 +323,8 @@ impl Head {
             let Some(shard) = self.shards.get(shard) else { continue };
             let mut shard = shard.write();
             let Some(place) = shard.get_mut(at) else { continue };
-            let still = place.take_if(|s| s.data.is_empty() && s.archive.is_empty() && s.touched < safe);
-            if let Some(series) = still {
+            if let Some(series) = place.take_if(|s| s.is_empty() && s.touched < safe) {
+                self.live.leave(slot);
                 index.remove(slot, &series.labels);
                 self.shrink(SERIES_BYTES + 2 * series.labels.as_bytes().len() as u64);
                 removed.push(slot);
@@ -344,7 +339,7 @@ impl Head {
     }
 
     /// A batch begins: series that it asks for by labels stay until it ends.
-    pub(crate) fn begin_batch(&self) -> u64 {
+    pub(crate) fn begin_batch(&self) -> u32 {
         let mut batches = self.batches.lock();
         let round = self.round.load(Ordering::SeqCst);
         *batches.entry(round).or_insert(0) += 1;
@@ -352,7 +347,7 @@ impl Head {
     }
 
     /// The batch that began in that round is committed or rolled back.
-    pub(crate) fn end_batch(&self, round: u64) {
+    pub(crate) fn end_batch(&self, round: u32) {
         let mut batches = self.batches.lock();
         if let Some(n) = batches.get_mut(&round) {
             *n -= 1;
@@ -381,12 +376,13 @@ impl Head {
         hull.all = all.hull(hull.recent);
     }
 
-    fn widen(&self, rows: &[Accepted]) {
-        let (Some(min), Some(max)) = (rows.iter().map(|r| r.t).min(), rows.iter().map(|r| r.t).max()) else {
+    fn widen(&self, rows: &[WalSample]) {
+        if rows.is_empty() {
             return;
-        };
-        let mut hull = self.hull.lock();
+        }
+        let (min, max) = rows.iter().fold((i64::MAX, i64::MIN), |(min, max), r| (min.min(r.t), max.max(r.t)));
         let range = TimeRange::inclusive(min, max);
+        let mut hull = self.hull.lock();
         hull.all = hull.all.hull(range);
         hull.recent = hull.recent.hull(range);
         hull.newest_t = hull.newest_t.max(Some(max));

@@ -201,7 +201,7 @@ fn random_steps(seed: u64) {
                 }
                 let verdicts = commit(&head, lsn, &rows);
                 for row in &verdicts.accepted {
-                    let name = head.labels_of(row.slot).unwrap().to_string();
+                    let name = head.labels_of(row.series).unwrap().to_string();
                     model.insert((name, row.t), row.v.to_bits());
                 }
             }

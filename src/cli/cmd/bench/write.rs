@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use silverback::{AppendError, Appender, Cancel, Db, Labels, SeriesRef, SyncPolicy};
 
 use super::args::{Sync, Values, Write};
-use super::data::{Data, GENERATION, Walk};
+use super::data::{Data, GENERATION, PER_TARGET, Walk};
 use super::meter::{Meter, bytes_under};
 use crate::failure::Failure;
 use crate::output::{Context, bytes, ratio};
@@ -81,6 +81,7 @@ fn plan(args: &Write) -> Result<(Data, Vec<Shard>), Failure> {
         }
         Some(path) => {
             data.interval_ms = PROMTOOL_INTERVAL_MS;
+            data.together = true;
             data.values = args.run.values.unwrap_or(Values::Counter);
             let most = args.run.series.unwrap_or(u32::MAX);
             let labels = read_labels(path, most)?;
@@ -200,9 +201,12 @@ impl Shard {
             if cancel.is_cancelled() {
                 return Err(Failure::interrupted());
             }
-            for row in &mut self.rows {
-                row.append(app, data.time(row.number, scrape))
-                    .map_err(|e| Failure::refused(e.to_string()))?;
+            for target in self.rows.chunk_by_mut(|a, b| a.number / PER_TARGET == b.number / PER_TARGET) {
+                let number = target.first().map_or(0, |row| row.number);
+                let t = data.time(number, scrape);
+                for row in target {
+                    row.append(app, t).map_err(|e| Failure::refused(e.to_string()))?;
+                }
             }
             stored += app.commit()?.appended();
         }
