@@ -163,7 +163,7 @@ impl Shared {
             let accepted = &state.verdicts.accepted;
             let written = state.wal.commit(lsn, accepted, &|slot| self.head.labels_of(slot));
             if let Err(e) = written {
-                self.head.unstage(accepted);
+                self.head.settle(accepted);
                 return Err(self.write_failed(e));
             }
             self.head.apply(lsn, accepted);

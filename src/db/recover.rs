@@ -67,6 +67,7 @@ impl Visitor for Recovery<'_> {
         }
         self.samples += self.rows.len() as u64;
         self.head.apply(lsn, &self.rows);
+        self.head.settle(&self.rows);
         self.head.set_visible(lsn);
         Ok(())
     }

@@ -191,7 +191,7 @@ impl Encoder {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_row(&mut self, change: i64, v: u64) {
         let time = time_bits(change);
         if time.1 < WHOLE_TIME_BITS {
@@ -204,25 +204,31 @@ impl Encoder {
     }
 
     /// Appends a value behind `count` bits of a time (at most 24); states a new window where the old one does not fit.
-    #[inline]
+    #[inline(always)]
     fn put_value(&mut self, v: u64, (time, count): (u64, u32)) {
         let x = self.v ^ v;
         if x == 0 {
             return self.put(time << 1, count + 1);
         }
         let tight = Window::around(x);
-        if self.window.holds(tight) {
-            self.put(time << 2 | 0b10, count + 2);
+        let (before, before_count) = if self.window.holds(tight) {
+            (time << 2 | 0b10, count + 2)
         } else {
             self.window = tight;
             let stated = u64::from(tight.leading) << 6 | u64::from(tight.significant() & 63);
-            self.put(time << 13 | 0b11 << 11 | stated, count + 13);
+            (time << 13 | 0b11 << 11 | stated, count + 13)
+        };
+        let (bits, significant) = (x >> self.window.trailing, self.window.significant());
+        if before_count + significant <= 64 {
+            self.put(before << significant | bits, before_count + significant);
+        } else {
+            self.put(before, before_count);
+            self.put(bits, significant);
         }
-        self.put(x >> self.window.trailing, self.window.significant());
     }
 
     /// Appends the low `count` bits of `bits` (from 1 to 64; those above are zero).
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, bits: u64, count: u32) {
         let free = 64 - self.used;
         match count.checked_sub(free) {

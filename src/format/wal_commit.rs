@@ -71,6 +71,8 @@ pub(crate) const TAG_STALE: u8 = 15;
 
 /// Word bytes by tag; those of decimals stand in their first byte.
 const WORD_BYTES: [u8; 16] = [0, 1, 2, 3, 4, 6, 2, 3, 4, 5, 5, 6, 7, 8, 1, 0];
+/// 1.5 × 2^52: adding and taking it away rounds to an integer.
+const ROUND: f64 = 6_755_399_441_055_744.0;
 /// The scales of decimals, by exponent.
 const SCALES: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
 
@@ -366,14 +368,24 @@ fn significant_bytes(word: u64) -> usize {
 /// The bits as an integer, if they are exactly one of at most 2^53 (and not the negative zero).
 #[inline]
 fn integer(bits: u64) -> Option<i64> {
+    // Up to 2^51, the sum has the integer in its lower bits: the exponent stays that of 2^52.
+    let sum = f64::from_bits(bits) + ROUND;
+    let n = sum.to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
+    if (sum - ROUND).to_bits() == bits && (-1 << 51..1 << 51).contains(&n) {
+        return Some(n);
+    }
+    large_integer(bits)
+}
+
+/// The same, for all of them.
+fn large_integer(bits: u64) -> Option<i64> {
     let n = truncate(f64::from_bits(bits));
     ((n as f64).to_bits() == bits && n.unsigned_abs() <= MAX_INTEGER.unsigned_abs()).then_some(n)
 }
 
 /// The bits as a multiple of `1 / scale`, if they are exactly what dividing it by `scale` gives.
 fn decimal(bits: u64, scale: f64) -> Option<i64> {
-    // Adding and taking away 1.5 × 2^52 rounds to an integer; beyond 2^51 the check below fails or holds by itself.
-    const ROUND: f64 = 6_755_399_441_055_744.0;
+    // Beyond 2^51 rounding does nothing good, and the check below fails or holds by itself.
     let n = truncate(f64::from_bits(bits) * scale + ROUND - ROUND);
     let exact = n.unsigned_abs() <= MAX_INTEGER.unsigned_abs() && (n as f64 / scale).to_bits() == bits;
     exact.then_some(n)

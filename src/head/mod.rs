@@ -3,7 +3,8 @@
 //! ```text
 //!   SeriesRef = tag of the handle (16) │ generation (16) │ slot (32)
 //!   index   labels ─▶ slot, (name, value) ─▶ postings        one read-write lock
-//!   shards  slot ─▶ Series { rows, marks, archive }           slots in runs of 1,024, SHARDS locks
+//!   shards  slot ─▶ Gate, Series { rows, marks, archive }     slots in runs of 1,024, SHARDS locks
+//!   live    slot ─▶ generation                                no lock
 //!   pins    readers: (commit, edition)
 //! ```
 //!
@@ -71,7 +72,7 @@ pub(crate) struct Head {
     options: HeadOptions,
     tag: u64,
     index: RwLock<HeadIndex>,
-    shards: Vec<RwLock<Vec<Option<Series>>>>,
+    shards: Vec<RwLock<Shard>>,
     live: Live,
     families: Mutex<BTreeMap<String, Metadata>>,
     pins: Arc<Pins>,
@@ -82,6 +83,25 @@ pub(crate) struct Head {
     bytes: AtomicU64,
     hull: Mutex<Hull>,
 }
+
+/// The series of one lock, and their gates; both by place.
+#[derive(Debug, Default)]
+struct Shard {
+    gates: Vec<Gate>,
+    series: Vec<Option<Series>>,
+}
+
+/// What the verdict on a common row needs of its series, and nothing else: 1,000 of them take 16 KB.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    /// The first time that is in order after what was applied, and what the batch in progress has accepted.
+    next_t: i64,
+    /// Of the series that lives there, if one does.
+    generation: Option<u16>,
+}
+
+/// The gate of nobody.
+const SHUT: Gate = Gate { next_t: i64::MIN, generation: None };
 
 /// The times of the rows: `recent` since the last tightening began.
 #[derive(Debug)]
@@ -107,16 +127,25 @@ impl SeriesRef {
 
     /// The slot, if this is a reference of the handle with that tag.
     fn slot(self, tag: u64) -> Option<(u32, u16)> {
-        let slot = u32::try_from(self.0 & 0xffff_ffff).ok()?;
-        let generation = u16::try_from(self.0 >> 32 & 0xffff).ok()?;
-        (self.0 >> 48 == tag & 0xffff).then_some((slot, generation))
+        (self.0 >> 48 == tag & 0xffff).then_some(self.parts())
+    }
+
+    /// Slot and generation, of whatever handle.
+    #[expect(clippy::cast_possible_truncation, reason = "they are parts of its 64 bits")]
+    fn parts(self) -> (u32, u16) {
+        (self.0 as u32, (self.0 >> 32) as u16)
+    }
+
+    /// What the references of one handle to the slots of one run have in common.
+    fn run(self) -> u64 {
+        self.0 & !(0xffff << 32 | (RUN as u64 - 1))
     }
 }
 
 impl Head {
     /// An empty head; `tag` tells its references from those of other handles.
     pub(crate) fn new(options: HeadOptions, tag: u64) -> Head {
-        let shards = (0..SHARDS).map(|_| RwLock::new(Rank::Shard, Vec::new())).collect();
+        let shards = (0..SHARDS).map(|_| RwLock::new(Rank::Shard, Shard::default())).collect();
         Head {
             options,
             tag: tag & 0xffff,
@@ -165,14 +194,14 @@ impl Head {
     /// Keeps a known series from being collected in this round; `None` if it was collected just now.
     fn touch(&self, slot: u32, labels: &Labels, round: u32) -> Option<u16> {
         let (shard, at) = place(slot);
-        if let Some(Some(s)) = self.shards.get(shard)?.read().get(at)
+        if let Some(Some(s)) = self.shards.get(shard)?.read().series.get(at)
             && s.touched >= round
             && s.labels == *labels
         {
             return Some(s.generation);
         }
         let mut shard = self.shards.get(shard)?.write();
-        let s = shard.get_mut(at)?.as_mut().filter(|s| s.labels == *labels)?;
+        let s = shard.series.get_mut(at)?.as_mut().filter(|s| s.labels == *labels)?;
         s.touched = round;
         Some(s.generation)
     }
@@ -190,10 +219,14 @@ impl Head {
         let (shard, at) = place(slot);
         if let Some(shard) = self.shards.get(shard) {
             let mut shard = shard.write();
-            if shard.len() <= at {
-                shard.resize_with(at + 1, || None);
+            if shard.series.len() <= at {
+                shard.series.resize_with(at + 1, || None);
+                shard.gates.resize(at + 1, SHUT);
             }
-            if let Some(place) = shard.get_mut(at) {
+            if let Some(gate) = shard.gates.get_mut(at) {
+                *gate = Gate { generation: Some(generation), ..SHUT };
+            }
+            if let Some(place) = shard.series.get_mut(at) {
                 *place = Some(Series::new(labels.clone(), generation, round));
                 self.live.enter(slot, generation);
             }
@@ -211,7 +244,7 @@ impl Head {
     pub(crate) fn labels_of(&self, slot: u32) -> Option<Labels> {
         let (shard, at) = place(slot);
         let shard = self.shards.get(shard)?.read();
-        shard.get(at)?.as_ref().map(|s| s.labels.clone())
+        shard.series.get(at)?.as_ref().map(|s| s.labels.clone())
     }
 
     /// Notes metadata of families.
@@ -285,7 +318,7 @@ impl Head {
         let (shard, at) = place(slot);
         let Some(shard) = self.shards.get(shard) else { return Ok(()) };
         let mut shard = shard.write();
-        let Some(Some(series)) = shard.get_mut(at) else { return Ok(()) };
+        let Some(Some(series)) = shard.series.get_mut(at) else { return Ok(()) };
         let edited = series.data.without(range, lsn).map_err(|e| Error::corrupt("(head)", 0, e))?;
         if let Some(data) = edited {
             let (before, after) = (series.data.bytes(), data.bytes());
@@ -306,7 +339,7 @@ impl Head {
             let (shard, at) = place(slot);
             let Some(shard) = self.shards.get(shard) else { continue };
             let mut shard = shard.write();
-            let Some(Some(series)) = shard.get_mut(at) else { continue };
+            let Some(Some(series)) = shard.series.get_mut(at) else { continue };
             series.prune_archive(oldest_edition);
             if series.is_empty() && series.touched < safe {
                 empty.push(slot);
@@ -322,8 +355,10 @@ impl Head {
             let (shard, at) = place(slot);
             let Some(shard) = self.shards.get(shard) else { continue };
             let mut shard = shard.write();
-            let Some(place) = shard.get_mut(at) else { continue };
+            let Shard { gates, series } = &mut *shard;
+            let (Some(gate), Some(place)) = (gates.get_mut(at), series.get_mut(at)) else { continue };
             if let Some(series) = place.take_if(|s| s.is_empty() && s.touched < safe) {
+                *gate = SHUT;
                 self.live.leave(slot);
                 index.remove(slot, &series.labels);
                 self.shrink(SERIES_BYTES + 2 * series.labels.as_bytes().len() as u64);
@@ -390,7 +425,7 @@ impl Head {
 
     fn for_each(&self, mut f: impl FnMut(&Series)) {
         for shard in &self.shards {
-            shard.read().iter().flatten().for_each(&mut f);
+            shard.read().series.iter().flatten().for_each(&mut f);
         }
     }
 

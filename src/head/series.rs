@@ -7,9 +7,8 @@
 //!   archive                              (edition that replaced it, data): while pinned
 //! ```
 //!
-//! What a commit reads and writes of a series stands in one struct of three cache lines, and the structs of a shard one
-//! behind the other; what is rare (late rows, older marks, archives) is behind pointers. A series knows the first time that is
-//! in order (`next_t`), and another one that counts what the batch in progress has accepted: between batches they are equal.
+//! What a commit writes of a series stands in the first two cache lines of it, and the series of a shard one behind the
+//! other; what is rare (late rows, older marks, archives) is behind pointers.
 //!
 //! A reader pinned at commit S sees the rows before the first mark above S, and the late rows of
 //! commits up to S. An edit replaces the data of a series by a copy with rows taken out; readers of an
@@ -36,8 +35,6 @@ const SEALED_BYTES: i64 = 96;
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) data: SeriesData,
-    /// The first time that is in order after what the batch in progress has accepted.
-    pub(crate) staged_next_t: i64,
     pub(crate) labels: Labels,
     archive: Option<Box<Archive>>,
     /// The collection round in which it was last asked for by labels.
@@ -51,24 +48,25 @@ struct Archive {
     replaced: Vec<(u64, Arc<SeriesData>)>,
 }
 
-/// The rows of a series.
+/// The rows of a series. In this order: what each row writes comes first.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(crate) struct SeriesData {
     /// The open chunk; without rows there is none.
     open: gorilla::Encoder,
-    /// The time of its first row.
-    open_min_t: i64,
     /// It takes rows before this time, where a block range ends; the minimum while there is none.
     open_end_t: i64,
     /// The first time that is in order: behind the newest row ever appended in order, which outlives its flush.
     next_t: i64,
-    /// The number of the first row still here.
-    first_row: u64,
     /// The number that the next row gets.
     next_row: u64,
     last: Mark,
-    sealed: Vec<Sealed>,
     rare: Option<Box<Rare>>,
+    /// The time of the open chunk's first row.
+    open_min_t: i64,
+    /// The number of the first row still here.
+    first_row: u64,
+    sealed: Vec<Sealed>,
 }
 
 /// What few series have.
@@ -104,7 +102,7 @@ impl Series {
     /// A series without rows.
     pub(crate) fn new(labels: Labels, generation: u16, touched: u32) -> Series {
         let data = SeriesData::default();
-        Series { staged_next_t: data.next_t, data, labels, archive: None, touched, generation }
+        Series { data, labels, archive: None, touched, generation }
     }
 
     /// The data that a reader of `edition` sees.
@@ -132,19 +130,6 @@ impl Series {
     /// Whether nobody can read anything of it.
     pub(crate) fn is_empty(&self) -> bool {
         self.data.is_empty() && self.archive.is_none()
-    }
-
-    /// Adds a row of commit `lsn` to the data, see [`SeriesData::append`].
-    #[inline]
-    pub(crate) fn append(&mut self, lsn: Lsn, t: i64, v: f64, range_ms: i64, pinned: Option<Lsn>) -> i64 {
-        let grown = self.data.append(lsn, t, v, range_ms, pinned);
-        self.staged_next_t = self.data.next_t;
-        grown
-    }
-
-    /// Forgets what a batch that will not be applied has staged.
-    pub(crate) fn unstage(&mut self) {
-        self.staged_next_t = self.data.next_t;
     }
 }
 

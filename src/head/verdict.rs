@@ -1,14 +1,14 @@
 //! The verdict on each row of a batch, and the rows' way into the series.
 //!
 //! Verdicts are final: they are given under the commit lock against the series as they are, with what the same
-//! batch has accepted so far, which each series remembers until it is applied or [`Head::unstage`] is called. The common row,
-//! newer than all before it in its series, costs two comparisons; a row at or before the newest is looked up.
+//! batch has accepted so far, which the series' gates remember until it is applied or [`Head::settle`] is called. The common row,
+//! newer than all before it in its series, costs a look at its gate; a row at or before the newest is looked up.
 
 use std::collections::HashMap;
 
 use crate::error::{AppendError, Error, Result};
 use crate::head::series::Series;
-use crate::head::{Head, place};
+use crate::head::{Gate, Head, RUN, Shard, place};
 use crate::model::{Lsn, SeriesRef};
 use crate::wal::WalSample;
 
@@ -42,58 +42,55 @@ impl Verdicts {
 
 /// The verdict on one row.
 enum Verdict {
-    Take,
+    Take(WalSample),
     Duplicate,
     Reject(AppendError),
 }
 
 impl Head {
     /// Judges a batch at `now_ms`. Changes nothing that anybody sees; if the batch is not applied then,
-    /// [`unstage`](Head::unstage) must follow. After an error nothing must.
+    /// [`settle`](Head::settle) must follow. After an error nothing must.
     pub(crate) fn judge(&self, rows: &[Row], now_ms: i64, out: &mut Verdicts) -> Result<()> {
         out.clear();
         out.accepted.reserve(rows.len());
         let judged = self.judge_rows(rows, now_ms, out);
         if judged.is_err() {
-            self.unstage(&out.accepted);
+            self.settle(&out.accepted);
         }
         judged
     }
 
     fn judge_rows(&self, rows: &[Row], now_ms: i64, out: &mut Verdicts) -> Result<()> {
-        let limit = now_ms.saturating_add(self.options.max_future_ms);
+        // The maximum is reserved: no row is there.
+        let limit = now_ms.saturating_add(self.options.max_future_ms).min(i64::MAX - 1);
         let mut late = LateRows::default();
-        let mut index = 0;
-        while let Some(first) = rows.get(index) {
+        let mut rest = rows;
+        while let Some(first) = rest.first() {
             let Some((slot, _)) = first.series.slot(self.tag) else {
-                out.rejected.push((index, AppendError::StaleRef));
-                index += 1;
+                out.rejected.push((rows.len() - rest.len(), AppendError::StaleRef));
+                rest = rest.get(1..).unwrap_or_default();
                 continue;
             };
-            let (shard, _) = place(slot);
+            let (shard, at) = place(slot);
             let Some(lock) = self.shards.get(shard) else { break };
-            let mut guard = lock.write();
-            while let Some(row) = rows.get(index) {
-                let Some((slot, generation)) = row.series.slot(self.tag) else { break };
-                let (this, at) = place(slot);
-                if this != shard {
-                    break;
+            let mut shard = lock.write();
+            let first_of_run = at - slot as usize % RUN;
+            while let Some(row) = rest.first().filter(|row| row.series.run() == first.series.run()) {
+                let gates = shard.gates.get_mut(first_of_run..).unwrap_or_default();
+                let before = out.accepted.len();
+                let common = rest.iter().map_while(|row| row.pass(first.series.run(), gates, limit));
+                out.accepted.extend(common);
+                let passed = out.accepted.len() - before;
+                if passed > 0 {
+                    rest = rest.get(passed..).unwrap_or_default();
+                    continue;
                 }
-                let live = guard.get_mut(at).and_then(Option::as_mut).filter(|s| s.generation == generation);
-                let sample = WalSample { series: slot, t: row.t, v: row.v };
-                match live {
-                    // No row is above the limit, and none at the maximum, which is reserved.
-                    Some(series) if row.t >= series.staged_next_t && row.t <= limit && row.t < i64::MAX => {
-                        series.staged_next_t = row.t + 1;
-                        out.accepted.push(sample);
-                    }
-                    live => match self.judge_row(live.as_deref(), &sample, limit, &mut late, out)? {
-                        Verdict::Take => out.accepted.push(sample),
-                        Verdict::Duplicate => out.duplicates += 1,
-                        Verdict::Reject(why) => out.rejected.push((index, why)),
-                    },
+                match self.judge_row(&shard, row, limit, &mut late, out)? {
+                    Verdict::Take(sample) => out.accepted.push(sample),
+                    Verdict::Duplicate => out.duplicates += 1,
+                    Verdict::Reject(why) => out.rejected.push((rows.len() - rest.len(), why)),
                 }
-                index += 1;
+                rest = rest.get(1..).unwrap_or_default();
             }
         }
         Ok(())
@@ -103,36 +100,44 @@ impl Head {
     #[cold]
     fn judge_row(
         &self,
-        series: Option<&Series>,
-        row: &WalSample,
+        shard: &Shard,
+        row: &Row,
         limit: i64,
         late: &mut LateRows,
         out: &Verdicts,
     ) -> Result<Verdict> {
-        let Some(series) = series else { return Ok(Verdict::Reject(AppendError::StaleRef)) };
+        let stale = Ok(Verdict::Reject(AppendError::StaleRef));
+        let Some((slot, generation)) = row.series.slot(self.tag) else { return stale };
+        let (_, at) = place(slot);
+        let (Some(gate), Some(Some(series))) = (shard.gates.get(at), shard.series.get(at)) else { return stale };
+        if gate.generation != Some(generation) {
+            return stale;
+        }
         if row.t == i64::MAX {
             return Ok(Verdict::Reject(AppendError::BadTimestamp));
         }
         if row.t > limit {
             return Ok(Verdict::Reject(AppendError::TooFarInFuture));
         }
-        let newest_t = series.staged_next_t.saturating_sub(1);
-        if let Some(stored) = late.value_at(series, row.series, row.t, newest_t, out)? {
+        let sample = WalSample { series: slot, t: row.t, v: row.v };
+        let newest_t = gate.next_t.saturating_sub(1);
+        if let Some(stored) = late.value_at(series, &sample, gate.next_t, out)? {
             return Ok(match stored.to_bits() == row.v.to_bits() {
                 true => Verdict::Duplicate,
                 false => Verdict::Reject(AppendError::Conflict),
             });
         }
         if row.t == newest_t || newest_t.saturating_sub(row.t) <= self.options.out_of_order_window_ms {
-            late.note(row);
-            return Ok(Verdict::Take);
+            late.note(&sample);
+            return Ok(Verdict::Take(sample));
         }
         Ok(Verdict::Reject(AppendError::TooOld))
     }
 
-    /// A batch that was judged is not applied: its series forget what they accepted of it.
-    pub(crate) fn unstage(&self, rows: &[WalSample]) {
-        self.for_each_of(rows, |series, _| series.unstage());
+    /// What the series of these rows have applied is what the next batch is judged against: after a batch that was judged and
+    /// not applied, and one that was applied without a judge.
+    pub(crate) fn settle(&self, rows: &[WalSample]) {
+        self.for_each_of(rows, |gate, series, _| gate.next_t = series.data.next_t());
     }
 
     /// Adds accepted rows as commit `lsn`; they are seen once it is visible.
@@ -141,7 +146,9 @@ impl Head {
         let pinned = self.pins.oldest();
         let range_ms = self.options.range_ms;
         let mut grown = 0;
-        self.for_each_of(rows, |series, row| grown += series.append(lsn, row.t, row.v, range_ms, pinned));
+        self.for_each_of(rows, |_, series, row| {
+            grown += series.data.append(lsn, row.t, row.v, range_ms, pinned);
+        });
         match u64::try_from(grown) {
             Ok(grown) => self.grow(grown),
             Err(_) => self.shrink(grown.unsigned_abs()),
@@ -150,21 +157,41 @@ impl Head {
 
     /// Calls `f` with each row and its series, under the lock of its shard.
     #[inline]
-    fn for_each_of(&self, rows: &[WalSample], mut f: impl FnMut(&mut Series, &WalSample)) {
-        let mut rest = rows;
-        while let Some(first) = rest.first() {
-            let (shard, _) = place(first.series);
-            let count = rest.iter().take_while(|row| place(row.series).0 == shard).count();
-            let (run, after) = rest.split_at(count);
-            rest = after;
+    fn for_each_of(&self, rows: &[WalSample], mut f: impl FnMut(&mut Gate, &mut Series, &WalSample)) {
+        for run in rows.chunk_by(|a, b| a.series as usize / RUN == b.series as usize / RUN) {
+            let Some(first) = run.first() else { continue };
+            let (shard, at) = place(first.series);
             let Some(lock) = self.shards.get(shard) else { continue };
-            let mut guard = lock.write();
+            let mut shard = lock.write();
+            let Shard { gates, series } = &mut *shard;
+            let first_of_run = at - first.series as usize % RUN;
+            let gates = gates.get_mut(first_of_run..).unwrap_or_default();
+            let series = series.get_mut(first_of_run..).unwrap_or_default();
             for row in run {
-                if let Some(Some(series)) = guard.get_mut(place(row.series).1) {
-                    f(series, row);
+                let at = row.series as usize % RUN;
+                if let (Some(gate), Some(Some(series))) = (gates.get_mut(at), series.get_mut(at)) {
+                    f(gate, series, row);
                 }
             }
         }
+    }
+}
+
+impl Row {
+    /// The accepted row, if it is of this run of slots, its series lives, and it is the newest and not above `limit`;
+    /// the next one must be newer still.
+    #[inline(always)]
+    fn pass(&self, run: u64, gates: &mut [Gate], limit: i64) -> Option<WalSample> {
+        let (slot, generation) = self.series.parts();
+        let gate = gates.get_mut(slot as usize % RUN)?;
+        let passes = self.series.run() == run
+            && gate.generation == Some(generation)
+            && (gate.next_t..=limit).contains(&self.t);
+        if !passes {
+            return None;
+        }
+        gate.next_t = self.t + 1;
+        Some(WalSample { series: slot, t: self.t, v: self.v })
     }
 }
 
@@ -177,26 +204,27 @@ struct LateRows {
 }
 
 impl LateRows {
-    /// The value at `t` in the series or in what the batch has accepted of it.
+    /// The value at the time of `row` in the series or in what the batch has accepted of it; `staged_t` is the first time
+    /// behind both.
     fn value_at(
         &mut self,
         series: &Series,
-        slot: u32,
-        t: i64,
-        newest_t: i64,
+        row: &WalSample,
+        staged_t: i64,
         out: &Verdicts,
     ) -> Result<Option<f64>> {
+        let t = row.t;
         let stored = |t| series.data.value_at(t).map_err(|e| Error::corrupt("(head)", 0, e));
         // The common duplicate needs no table. The newest row may be gone (deleted or flushed): then the batch may
         // have brought another.
-        if t == newest_t && series.data.next_t() == series.staged_next_t && let Some(v) = stored(t)? {
+        if t.saturating_add(1) == staged_t && series.data.next_t() == staged_t && let Some(v) = stored(t)? {
             return Ok(Some(v));
         }
         for row in out.accepted.iter().skip(self.seen) {
             self.rows.insert((row.series, row.t), row.v);
         }
         self.seen = out.accepted.len();
-        match self.rows.get(&(slot, t)) {
+        match self.rows.get(&(row.series, t)) {
             Some(v) => Ok(Some(*v)),
             None => stored(t),
         }

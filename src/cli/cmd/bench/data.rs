@@ -188,6 +188,7 @@ impl Walk {
     }
 
     /// The next value.
+    #[inline]
     pub(crate) fn next(&mut self) -> f64 {
         match self.values {
             Values::Constant => self.state as f64,

@@ -6,7 +6,8 @@
 //!                              shard: 100 × (one sample of each series, commit)
 //! ```
 //!
-//! Series are looked up by labels at their first sample, and appended to by reference from then on.
+//! Series are looked up by labels at their first sample, and appended to by reference from then on, scrape by scrape. With
+//! churn, a shard of which a series was replaced asks for all of its labels once more.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -16,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use silverback::{AppendError, Appender, Cancel, Db, Labels, SeriesRef, SyncPolicy};
+use silverback::{AppendError, Appender, Cancel, Db, Labels, Rejection, SeriesRef, SyncPolicy};
 
 use super::args::{Sync, Values, Write};
 use super::data::{Data, GENERATION, PER_TARGET, Walk};
@@ -120,33 +121,32 @@ fn read_labels(path: &Path, most: u32) -> Result<Vec<Labels>, Failure> {
     }
 }
 
-/// The series that are committed together.
+/// The series that are committed together: what each scrape reads stands apart from what the first one does.
 pub(crate) struct Shard {
-    rows: Vec<Row>,
+    origins: Vec<Origin>,
+    walks: Vec<Walk>,
+    /// The reference of each series, once all have one, and its value in the scrape.
+    row: Vec<(SeriesRef, f64)>,
 }
 
-/// One series, and where its values are.
-struct Row {
+/// Where a series comes from.
+struct Origin {
     labels: Labels,
     number: u32,
-    known: Option<SeriesRef>,
-    walk: Walk,
 }
 
 /// Cuts the series, whose labels these are, into shards of `batch`.
 pub(crate) fn shards(data: &Data, labels: Vec<Labels>, batch: u32) -> Vec<Shard> {
     let mut shards = Vec::new();
-    let mut rows = Vec::new();
-    for (number, labels) in (0..).zip(labels) {
-        rows.push(Row { labels, number, known: None, walk: data.walk(number, 0) });
-        if rows.len() == batch as usize {
-            shards.push(Shard { rows: std::mem::take(&mut rows) });
+    let mut all = (0..).zip(labels).map(|(number, labels)| Origin { labels, number });
+    loop {
+        let origins: Vec<Origin> = all.by_ref().take(batch as usize).collect();
+        if origins.is_empty() {
+            return shards;
         }
+        let walks = origins.iter().map(|origin| data.walk(origin.number, 0)).collect();
+        shards.push(Shard { origins, walks, row: Vec::new() });
     }
-    if !rows.is_empty() {
-        shards.push(Shard { rows });
-    }
-    shards
 }
 
 /// Appends all samples; how many were stored.
@@ -201,39 +201,69 @@ impl Shard {
             if cancel.is_cancelled() {
                 return Err(Failure::interrupted());
             }
-            for target in self.rows.chunk_by_mut(|a, b| a.number / PER_TARGET == b.number / PER_TARGET) {
-                let number = target.first().map_or(0, |row| row.number);
-                let t = data.time(number, scrape);
-                for row in target {
-                    row.append(app, t).map_err(|e| Failure::refused(e.to_string()))?;
-                }
+            let appended = if self.row.is_empty() {
+                self.first_scrape(app, data, scrape)
+            } else {
+                self.scrape(app, data, scrape);
+                Ok(())
+            };
+            appended.map_err(|e| Failure::refused(e.to_string()))?;
+            let committed = app.commit()?;
+            stored += committed.appended();
+            if !committed.rejected().is_empty() {
+                stored += self.again(app, committed.rejected())?;
             }
-            stored += app.commit()?.appended();
         }
         Ok(stored)
     }
 
-    /// The series that this generation replaces get new labels, and begin anew.
-    fn replace(&mut self, data: &Data, generation: u32) -> Result<(), Failure> {
-        for row in self.rows.iter_mut().filter(|row| data.is_replaced(row.number, generation)) {
-            row.labels = data.labels(row.number, generation).map_err(|e| Failure::wrong(e.to_string()))?;
-            row.walk = data.walk(row.number, generation);
-            row.known = None;
+    /// A series whose rows were all flushed may be gone: its samples come once more, by their labels.
+    fn again(&mut self, app: &mut Appender, rejected: &[Rejection]) -> Result<u64, Failure> {
+        for rejection in rejected.iter().filter(|r| r.why == AppendError::StaleRef) {
+            let places = (self.origins.get(rejection.index), self.row.get_mut(rejection.index));
+            if let (Some(origin), Some((series, v))) = places {
+                let again = app.append(&origin.labels, rejection.t, *v);
+                *series = again.map_err(|e| Failure::refused(e.to_string()))?;
+            }
+        }
+        Ok(app.commit()?.appended())
+    }
+
+    /// One sample of each series by its labels: the references are kept.
+    fn first_scrape(&mut self, app: &mut Appender, data: &Data, scrape: u32) -> Result<(), AppendError> {
+        self.row.reserve_exact(self.origins.len());
+        for (origin, walk) in self.origins.iter().zip(&mut self.walks) {
+            let v = walk.next();
+            let series = app.append(&origin.labels, data.time(origin.number, scrape), v)?;
+            self.row.push((series, v));
         }
         Ok(())
     }
-}
 
-impl Row {
-    fn append(&mut self, app: &mut Appender, t: i64) -> Result<(), AppendError> {
-        let v = self.walk.next();
-        if let Some(series) = self.known {
-            match app.append_ref(series, t, v) {
-                Err(AppendError::StaleRef) => {}
-                outcome => return outcome,
+    /// One sample of each series by reference, target by target.
+    fn scrape(&mut self, app: &mut Appender, data: &Data, scrape: u32) {
+        for ((_, v), walk) in self.row.iter_mut().zip(&mut self.walks) {
+            *v = walk.next();
+        }
+        let mut rest = self.row.as_slice();
+        for target in self.origins.chunk_by(|a, b| a.number / PER_TARGET == b.number / PER_TARGET) {
+            let (row, after) = rest.split_at_checked(target.len()).unwrap_or((rest, &[]));
+            rest = after;
+            let number = target.first().map_or(0, |origin| origin.number);
+            app.append_row(data.time(number, scrape), row);
+        }
+    }
+
+    /// The series that this generation replaces get new labels, and begin anew.
+    fn replace(&mut self, data: &Data, generation: u32) -> Result<(), Failure> {
+        for (origin, walk) in self.origins.iter_mut().zip(&mut self.walks) {
+            if data.is_replaced(origin.number, generation) {
+                origin.labels =
+                    data.labels(origin.number, generation).map_err(|e| Failure::wrong(e.to_string()))?;
+                *walk = data.walk(origin.number, generation);
+                self.row.clear();
             }
         }
-        self.known = Some(app.append(&self.labels, t, v)?);
         Ok(())
     }
 }
