@@ -247,11 +247,6 @@ pub(crate) type Writer = Mutex<CommitState>;
 
 /// A writer's state behind the commit lock.
 pub(crate) fn writer(wal: Wal, last_lsn: Lsn, now_ms: i64) -> Writer {
-    let state = CommitState {
-        wal,
-        last_lsn,
-        verdicts: Verdicts::default(),
-        synced_at_ms: now_ms,
-    };
+    let state = CommitState { wal, last_lsn, verdicts: Verdicts::default(), synced_at_ms: now_ms };
     Mutex::new(Rank::Commit, state)
 }

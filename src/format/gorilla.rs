@@ -153,7 +153,7 @@ impl Encoder {
     }
 
     /// Appends a row. A full encoder takes none: cut before, see [`is_full`](Encoder::is_full).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(&mut self, t: i64, v: f64) {
         assert!(!self.is_full(), "a full chunk takes no more rows");
         let v = v.to_bits();

@@ -530,23 +530,24 @@ fn decode_values(r: &mut Reader<'_>, state: &mut State, rows: &mut [Row]) -> Res
     if rows.len() % 2 == 1 && tags.last().is_some_and(|b| b >> 4 != 0) {
         return Err(r.invalid("the half byte behind the last tag is not zero"));
     }
-    let mut halves = tags.iter().flat_map(|b| [b & 0xf, b >> 4]);
-    for row in rows {
-        let tag = halves.next().unwrap_or(TAG_SAME);
-        let Some(previous) = state.previous.get_mut(row.series as usize) else {
-            return Err(r.invalid("a row is of a series that was not told"));
-        };
-        let bits = understand(r, tag, *previous)?;
-        *previous = bits;
-        row.v = f64::from_bits(bits);
+    for (rows, tags) in rows.chunks_mut(2).zip(tags) {
+        for (row, tag) in rows.iter_mut().zip([tags & 0xf, tags >> 4]) {
+            let Some(previous) = state.previous.get_mut(row.series as usize) else {
+                return Err(r.invalid("a row is of a series that was not told"));
+            };
+            let bits = understand(r, tag, *previous)?;
+            *previous = bits;
+            row.v = f64::from_bits(bits);
+        }
     }
     Ok(())
 }
 
 /// The inverse of [`tell`].
+#[inline]
 fn understand(r: &mut Reader<'_>, tag: u8, previous: u64) -> Result<u64, DecodeError> {
     let word_bytes = usize::from(WORD_BYTES.get(usize::from(tag)).copied().unwrap_or(0));
-    let word = read_word(r, word_bytes)?;
+    let word = r.word(word_bytes)?;
     match tag {
         TAG_SAME => Ok(previous),
         TAG_INTEGER..TAG_XOR_UPPER => match integer(previous) {
@@ -567,19 +568,11 @@ fn understand_decimal(r: &mut Reader<'_>, word: u64, previous: u64) -> Result<u6
     let (Some(scale), Some(bytes)) = (scale, bytes) else {
         return Err(r.invalid("no such length of a decimal"));
     };
-    let word = read_word(r, bytes)?;
+    let word = r.word(bytes)?;
     match decimal(previous, scale) {
         Some(p) => Ok((p.wrapping_add(unzigzag(word)) as f64 / scale).to_bits()),
         None => Err(r.invalid("a difference of decimals follows a value that is none")),
     }
-}
-
-fn read_word(r: &mut Reader<'_>, bytes: usize) -> Result<u64, DecodeError> {
-    let mut word = [0; 8];
-    if let Some(place) = word.get_mut(..bytes) {
-        place.copy_from_slice(r.bytes(bytes)?);
-    }
-    Ok(u64::from_le_bytes(word))
 }
 
 /// Writes what was decoded as an encoder of the same state would.

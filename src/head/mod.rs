@@ -180,13 +180,17 @@ impl Head {
 
     fn find_or_create(&self, labels: &Labels, bounded: bool) -> Result<SeriesRef, AppendError> {
         let round = self.round.load(Ordering::SeqCst);
-        let known = self.index.read().find(labels);
+        let (hash, known) = {
+            let index = self.index.read();
+            let hash = index.hash(labels);
+            (hash, index.find(hash, labels))
+        };
         let (slot, generation) = match known {
             Some(slot) => match self.touch(slot, labels, round) {
                 Some(generation) => (slot, generation),
-                None => self.create(labels, round, bounded)?,
+                None => self.create((hash, labels), round, bounded)?,
             },
-            None => self.create(labels, round, bounded)?,
+            None => self.create((hash, labels), round, bounded)?,
         };
         Ok(SeriesRef::of(self.tag, generation, slot))
     }
@@ -206,16 +210,21 @@ impl Head {
         Some(s.generation)
     }
 
-    fn create(&self, labels: &Labels, round: u32, bounded: bool) -> Result<(u32, u16), AppendError> {
+    fn create(
+        &self,
+        (hash, labels): (u64, &Labels),
+        round: u32,
+        bounded: bool,
+    ) -> Result<(u32, u16), AppendError> {
         let mut index = self.index.write();
-        if let Some(slot) = index.find(labels) {
+        if let Some(slot) = index.find(hash, labels) {
             return self.touch(slot, labels, round).map(|g| (slot, g)).ok_or(AppendError::StaleRef);
         }
         let full = index.len() >= self.options.max_series || self.bytes() >= self.options.max_bytes;
         if bounded && full {
             return Err(AppendError::Ceiling);
         }
-        let (slot, generation) = index.insert(labels).ok_or(AppendError::Ceiling)?;
+        let (slot, generation) = index.insert(hash, labels).ok_or(AppendError::Ceiling)?;
         let (shard, at) = place(slot);
         if let Some(shard) = self.shards.get(shard) {
             let mut shard = shard.write();

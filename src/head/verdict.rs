@@ -109,7 +109,9 @@ impl Head {
         let stale = Ok(Verdict::Reject(AppendError::StaleRef));
         let Some((slot, generation)) = row.series.slot(self.tag) else { return stale };
         let (_, at) = place(slot);
-        let (Some(gate), Some(Some(series))) = (shard.gates.get(at), shard.series.get(at)) else { return stale };
+        let (Some(gate), Some(Some(series))) = (shard.gates.get(at), shard.series.get(at)) else {
+            return stale;
+        };
         if gate.generation != Some(generation) {
             return stale;
         }
@@ -134,8 +136,7 @@ impl Head {
         Ok(Verdict::Reject(AppendError::TooOld))
     }
 
-    /// What the series of these rows have applied is what the next batch is judged against: after a batch that was judged and
-    /// not applied, and one that was applied without a judge.
+    /// A batch that was judged is not applied: the gates of its series forget what they let through.
     pub(crate) fn settle(&self, rows: &[WalSample]) {
         self.for_each_of(rows, |gate, series, _| gate.next_t = series.data.next_t());
     }
@@ -146,8 +147,9 @@ impl Head {
         let pinned = self.pins.oldest();
         let range_ms = self.options.range_ms;
         let mut grown = 0;
-        self.for_each_of(rows, |_, series, row| {
+        self.for_each_of(rows, |gate, series, row| {
             grown += series.data.append(lsn, row.t, row.v, range_ms, pinned);
+            gate.next_t = series.data.next_t();
         });
         match u64::try_from(grown) {
             Ok(grown) => self.grow(grown),
@@ -217,7 +219,10 @@ impl LateRows {
         let stored = |t| series.data.value_at(t).map_err(|e| Error::corrupt("(head)", 0, e));
         // The common duplicate needs no table. The newest row may be gone (deleted or flushed): then the batch may
         // have brought another.
-        if t.saturating_add(1) == staged_t && series.data.next_t() == staged_t && let Some(v) = stored(t)? {
+        if t.saturating_add(1) == staged_t
+            && series.data.next_t() == staged_t
+            && let Some(v) = stored(t)?
+        {
             return Ok(Some(v));
         }
         for row in out.accepted.iter().skip(self.seen) {

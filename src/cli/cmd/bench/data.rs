@@ -250,7 +250,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn data(series: u32, churn: u32) -> Data {
-        Data { series, scrapes: 300, values: Values::Real, jitter_ms: 5, churn, interval_ms: INTERVAL_MS, together: false }
+        Data {
+            series,
+            scrapes: 300,
+            values: Values::Real,
+            jitter_ms: 5,
+            churn,
+            interval_ms: INTERVAL_MS,
+            together: false,
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Series are looked up by labels at their first sample, and appended to by reference from then on, scrape by scrape. With
 //! churn, a shard of which a series was replaced asks for all of its labels once more.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -111,9 +112,14 @@ fn read_labels(path: &Path, most: u32) -> Result<Vec<Labels>, Failure> {
         }
         let wrong =
             |e: &dyn std::fmt::Display| Failure::wrong(format!("{}:{}: {e}", path.display(), all.len() + 1));
-        let set: Map<String, Value> = serde_json::from_str(&line).map_err(|e| wrong(&e))?;
-        let pairs = set.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
-        all.push(Labels::from_pairs(pairs).map_err(|e| wrong(&e))?);
+        let labels = match serde_json::from_str::<BTreeMap<&str, &str>>(&line) {
+            Ok(set) => Labels::from_pairs(set),
+            // Strings with escapes cannot be borrowed.
+            Err(_) => Labels::from_pairs(
+                serde_json::from_str::<BTreeMap<String, String>>(&line).map_err(|e| wrong(&e))?,
+            ),
+        };
+        all.push(labels.map_err(|e| wrong(&e))?);
     }
     match all.is_empty() {
         false => Ok(all),
