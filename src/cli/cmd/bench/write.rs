@@ -15,7 +15,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use silverback::{AppendError, Appender, Cancel, Db, Labels, Rejection, SeriesRef, SyncPolicy};
@@ -43,7 +43,8 @@ pub(crate) fn run(args: &Write, context: &Context) -> Result<u8, Failure> {
         Sync::Interval => SyncPolicy::Interval(SYNC_INTERVAL),
     });
     let opened = context.write_with(&args.run.db.dir, options)?;
-    let samples = append_all(&opened.db, &data, shards, args.threads, context.interrupt.cancel())?;
+    let appended = append_all(&opened.db, &data, shards, args.threads, context.interrupt.cancel())?;
+    let samples = appended.samples;
     let stats = opened.db.stats();
     opened.db.close()?;
     let taken = meter.read();
@@ -57,6 +58,9 @@ pub(crate) fn run(args: &Write, context: &Context) -> Result<u8, Failure> {
         ratio(stats.wal_bytes, samples)
     ));
     let mut figures: Map<String, Value> = taken.figures(samples);
+    for (name, per_mille) in [("p50", 500), ("p99", 990), ("p999", 999), ("max", 1_000)] {
+        figures.insert(format!("commit_{name}_us"), json!(appended.commit_us(per_mille)));
+    }
     let by_series = taken.peak_rss_bytes.map(|b| b / u64::from(data.series.max(1)));
     for (name, value) in [
         ("series", json!(stats.head_series)),
@@ -133,6 +137,8 @@ pub(crate) struct Shard {
     walks: Vec<Walk>,
     /// The reference of each series, once all have one, and its value in the scrape.
     row: Vec<(SeriesRef, f64)>,
+    /// How long each commit took.
+    commits: Vec<Duration>,
 }
 
 /// Where a series comes from.
@@ -151,20 +157,37 @@ pub(crate) fn shards(data: &Data, labels: Vec<Labels>, batch: u32) -> Vec<Shard>
             return shards;
         }
         let walks = origins.iter().map(|origin| data.walk(origin.number, 0)).collect();
-        shards.push(Shard { origins, walks, row: Vec::new() });
+        shards.push(Shard { origins, walks, row: Vec::new(), commits: Vec::new() });
     }
 }
 
-/// Appends all samples; how many were stored.
+/// What was appended.
+pub(crate) struct Appended {
+    /// How many samples were stored.
+    pub(crate) samples: u64,
+    /// How long each commit took, ascending.
+    commits: Vec<Duration>,
+}
+
+impl Appended {
+    /// The time in microseconds that so many of 1,000 commits stay within.
+    fn commit_us(&self, per_mille: usize) -> Option<f64> {
+        let last = self.commits.len().checked_sub(1)?;
+        let time = self.commits.get(last * per_mille / 1_000)?;
+        Some((time.as_secs_f64() * 1e7).round() / 10.0)
+    }
+}
+
+/// Appends all samples.
 pub(crate) fn append_all(
     db: &Db,
     data: &Data,
     shards: Vec<Shard>,
     threads: u32,
     cancel: &Cancel,
-) -> Result<u64, Failure> {
+) -> Result<Appended, Failure> {
     let shards: Vec<Mutex<Shard>> = shards.into_iter().map(Mutex::new).collect();
-    let appended = AtomicU64::new(0);
+    let samples = AtomicU64::new(0);
     for group in 0..data.scrapes.div_ceil(GENERATION) {
         let next = AtomicUsize::new(0);
         let work = || {
@@ -172,7 +195,7 @@ pub(crate) fn append_all(
             while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
                 let stored = shard.append(&mut app, data, group, cancel)?;
-                appended.fetch_add(stored, Ordering::Relaxed);
+                samples.fetch_add(stored, Ordering::Relaxed);
             }
             Ok::<(), Failure>(())
         };
@@ -186,7 +209,10 @@ pub(crate) fn append_all(
             joined.fold(mine, Result::and)
         })?;
     }
-    Ok(appended.into_inner())
+    let shards = shards.into_iter().map(|shard| shard.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let mut commits: Vec<Duration> = shards.flat_map(|shard| shard.commits).collect();
+    commits.sort_unstable();
+    Ok(Appended { samples: samples.into_inner(), commits })
 }
 
 impl Shard {
@@ -214,7 +240,9 @@ impl Shard {
                 Ok(())
             };
             appended.map_err(|e| Failure::refused(e.to_string()))?;
+            let started = Instant::now();
             let committed = app.commit()?;
+            self.commits.push(started.elapsed());
             stored += committed.appended();
             if !committed.rejected().is_empty() {
                 stored += self.again(app, committed.rejected())?;
