@@ -28,7 +28,7 @@ pub struct Appender {
     rows: Vec<Row>,
     families: Vec<(String, Metadata)>,
     verdicts: Verdicts,
-    batch: Option<u64>,
+    batch: Option<u32>,
 }
 
 impl Appender {

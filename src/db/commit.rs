@@ -16,7 +16,7 @@ use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::head::{Row, Verdicts};
 use crate::model::{Lsn, Metadata};
 use crate::sync::{Condvar, Mutex, Rank};
-use crate::wal::{SyncPoint, Wal, WalSample};
+use crate::wal::{SyncPoint, Wal};
 
 /// Under the commit lock: the log's writer and room for verdicts.
 pub(crate) struct CommitState {
@@ -24,7 +24,6 @@ pub(crate) struct CommitState {
     /// The newest number given out: to a commit, a delete or a bulk publication.
     pub(crate) last_lsn: Lsn,
     pub(crate) verdicts: Verdicts,
-    pub(crate) samples: Vec<WalSample>,
     /// When an interval last synced, in milliseconds of the clock.
     pub(crate) synced_at_ms: i64,
 }
@@ -161,15 +160,17 @@ impl Shared {
         self.head.judge(rows, now_ms, &mut state.verdicts)?;
         let stored = !state.verdicts.accepted.is_empty();
         if stored {
-            state.samples.clear();
-            let accepted = state.verdicts.accepted.iter();
-            state.samples.extend(accepted.map(|r| WalSample { series: r.slot, t: r.t, v: r.v }));
-            let written = state.wal.commit(lsn, &state.samples, &|slot| self.head.labels_of(slot));
-            written.map_err(|e| self.write_failed(e))?;
-            self.head.apply(lsn, &state.verdicts.accepted);
+            let accepted = &state.verdicts.accepted;
+            let written = state.wal.commit(lsn, accepted, &|slot| self.head.labels_of(slot));
+            if let Err(e) = written {
+                self.head.settle(accepted);
+                return Err(self.write_failed(e));
+            }
+            self.head.apply(lsn, accepted);
             self.show(state, lsn);
+        } else {
+            self.group.wrote(state.wal.sync_point(), state.last_lsn);
         }
-        self.group.wrote(state.wal.sync_point(), state.last_lsn);
         self.counters.committed(&state.verdicts);
         std::mem::swap(out, &mut state.verdicts);
         Ok(state.last_lsn)
@@ -246,12 +247,6 @@ pub(crate) type Writer = Mutex<CommitState>;
 
 /// A writer's state behind the commit lock.
 pub(crate) fn writer(wal: Wal, last_lsn: Lsn, now_ms: i64) -> Writer {
-    let state = CommitState {
-        wal,
-        last_lsn,
-        verdicts: Verdicts::default(),
-        samples: Vec::new(),
-        synced_at_ms: now_ms,
-    };
+    let state = CommitState { wal, last_lsn, verdicts: Verdicts::default(), synced_at_ms: now_ms };
     Mutex::new(Rank::Commit, state)
 }

@@ -8,18 +8,20 @@ use std::collections::HashMap;
 use crate::db::version::LiveTombstone;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::manifest::Floor;
-use crate::head::{Accepted, Head};
+use crate::head::Head;
 use crate::model::{Labels, Lsn, Metadata, TimeRange};
 use crate::wal::{Visitor, WalSample};
+
+/// The deletes that select a series, by slot; only of series that some delete selects.
+type Deletes = HashMap<u32, Vec<(Lsn, TimeRange)>>;
 
 /// Receives the log's records.
 pub(crate) struct Recovery<'a> {
     pub(crate) head: &'a Head,
     pub(crate) floors: &'a [Floor],
     pub(crate) tombstones: &'a [LiveTombstone],
-    /// The deletes that select a series, by slot; only of series that some delete selects.
-    deleted: HashMap<u32, Vec<(Lsn, TimeRange)>>,
-    rows: Vec<Accepted>,
+    deleted: Deletes,
+    rows: Vec<WalSample>,
     pub(crate) samples: u64,
 }
 
@@ -30,12 +32,13 @@ impl<'a> Recovery<'a> {
     }
 
     /// Whether the row of commit `lsn` is still the head's to hold.
-    fn keeps(&self, lsn: Lsn, row: &WalSample) -> bool {
-        let flushed = self.floors.iter().any(|f| lsn <= f.through && f.range.contains(row.t));
+    fn keeps(floors: &[Floor], deleted: &Deletes, lsn: Lsn, row: &WalSample) -> bool {
+        let flushed = floors.iter().any(|f| lsn <= f.through && f.range.contains(row.t));
         let gone = |deletes: &Vec<(Lsn, TimeRange)>| {
             deletes.iter().any(|(deleted, range)| lsn < *deleted && range.contains(row.t))
         };
-        !flushed && !self.deleted.get(&row.series).is_some_and(gone)
+        // The last timestamp is reserved: no range holds it.
+        row.t < i64::MAX && !flushed && !deleted.get(&row.series).is_some_and(gone)
     }
 }
 
@@ -59,13 +62,15 @@ impl Visitor for Recovery<'_> {
 
     fn commit(&mut self, lsn: Lsn, samples: &[WalSample]) -> Result<()> {
         self.rows.clear();
-        for row in samples {
-            if self.keeps(lsn, row) {
-                self.rows.push(Accepted { slot: row.series, t: row.t, v: row.v });
-            }
+        let all =
+            self.floors.is_empty() && self.deleted.is_empty() && samples.iter().all(|row| row.t < i64::MAX);
+        if !all {
+            let kept = samples.iter().filter(|row| Recovery::keeps(self.floors, &self.deleted, lsn, row));
+            self.rows.extend(kept);
         }
-        self.samples += self.rows.len() as u64;
-        self.head.apply(lsn, &self.rows);
+        let rows = if all { samples } else { &self.rows };
+        self.samples += rows.len() as u64;
+        self.head.apply(lsn, rows);
         self.head.set_visible(lsn);
         Ok(())
     }

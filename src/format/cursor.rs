@@ -84,6 +84,28 @@ impl<'a> Reader<'a> {
         self.bytes(8).map(LittleEndian::read_i64)
     }
 
+    /// A little-endian number of `n` bytes, at most eight.
+    #[inline(always)]
+    pub(crate) fn word(&mut self, n: usize) -> Result<u64, DecodeError> {
+        // Eight bytes are loaded where there are so many: no copy of a length that only the data knows.
+        match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
+            Some(eight) if n <= 8 => {
+                self.at += n;
+                let unused = 64 - 8 * u32::try_from(n).unwrap_or(8);
+                Ok(u64::from_le_bytes(*eight) & u64::MAX.unbounded_shr(unused))
+            }
+            _ => self.word_at_the_end(n),
+        }
+    }
+
+    #[cold]
+    fn word_at_the_end(&mut self, n: usize) -> Result<u64, DecodeError> {
+        let mut word = [0; 8];
+        let bytes = self.bytes(n)?;
+        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        Ok(u64::from_le_bytes(word))
+    }
+
     /// An unsigned LEB128 in its shortest form.
     pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
         let start = self.at;
@@ -280,6 +302,21 @@ mod tests {
         assert!(Reader::new("test", &[0xff; 11]).varint().is_err(), "too long");
         let over = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02];
         assert!(Reader::new("test", &over).varint().is_err(), "above 64 bits");
+    }
+
+    #[test]
+    fn words_of_all_lengths_are_read_everywhere() {
+        let bytes: Vec<u8> = (1..=12).collect();
+        for n in 0..=8 {
+            for at in 0..=12 {
+                let mut r = Reader::new("test", &bytes);
+                r.bytes(at).unwrap();
+                let taken = bytes.get(at..at + n);
+                let expected = taken.map(|b| b.iter().rev().fold(0, |word, b| word << 8 | u64::from(*b)));
+                assert_eq!(r.word(n).ok(), expected, "{n} bytes at {at}");
+                assert_eq!(r.offset(), if expected.is_some() { at + n } else { at });
+            }
+        }
     }
 
     #[test]

@@ -20,13 +20,13 @@
 //! The scheme is that of Gorilla (Pelkonen et al., VLDB 2015) with the wider time buckets that
 //! Prometheus chose for milliseconds. The byte order of the count is Prometheus's, not ours.
 //!
-//! **Cost.** [`Encoder`] holds 56 bytes and its buffer; a row is one shift of 128 bits and one store. The
+//! **Cost.** [`Encoder`] holds 64 bytes and its buffer; a row is two or three shifts, and a store once in 64 bits. The
 //! decoder loads 64-bit windows at any bit, looks at the end of the payload only once, after the last
 //! row (beyond it there are zeros), and writes into columns that were sized once.
 //!
 //! **Invariants.** After the last row of what decodes there are at most eight bits, all zero: eight only where
 //! the row ends a byte, which we never write, but Prometheus did (see [`MAX_PADDING_BITS`]).
-//! [`Encoder::payload`] is complete after each row. A longer form than needed is taken where it is unambiguous (a wide
+//! [`Encoder::payload`] can be had after each row. A longer form than needed is taken where it is unambiguous (a wide
 //! bucket for a small change, a new window where the old one fits), so equal rows need not mean equal bytes;
 //! a varint that is not in its shortest form is refused. `reference` has the slow, obvious
 //! codec on `bitvec` that tests and fuzzing compare with.
@@ -56,13 +56,18 @@ const NARROW_BITS: u32 = 14;
 const MIDDLE_BITS: u32 = 17;
 /// The third bucket.
 const WIDE_BITS: u32 = 20;
+/// The prefix of any other time, and its 64 bits.
+const WHOLE_TIME_BITS: u32 = 68;
 /// What a row takes at least: an unchanged time step and an unchanged value.
 const MIN_ROW_BITS: usize = 2;
 /// The most zero bits after the last row: until September 2024, Prometheus wrote a whole byte of them where a
 /// row that ended a byte was the last.
 const MAX_PADDING_BITS: usize = 8;
-/// What an encoder's buffer grows by at least: a head has millions of them.
-const GROWTH_BYTES: usize = 64;
+/// An encoder's first buffer. A head has millions of them, and allocators like to give 8 bytes less than a
+/// multiple of 16.
+const FIRST_BYTES: usize = 56;
+/// What an encoder's buffer grows by at least.
+const GROWTH_BYTES: usize = 48;
 /// What most rows of real data take at most.
 const LIKELY_ROW_BYTES: usize = 4;
 
@@ -96,17 +101,20 @@ impl Window {
     }
 }
 
-/// Writes a payload row by row. Its payload is complete after every row.
+/// Writes a payload row by row, 64 bits at a time; it can be had after every row.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder {
+    /// Whole bytes, with room for the count of rows at the start.
     buffer: Vec<u8>,
     t: i64,
     delta: u64,
     v: u64,
+    /// The bits behind the buffer, from the top on; zeros follow them.
+    word: u64,
+    /// How many they are: at most 63.
+    used: u32,
     rows: u16,
     window: Window,
-    /// Bits taken of the last byte; 0 if it is full.
-    used: u8,
 }
 
 impl Default for Encoder {
@@ -118,7 +126,12 @@ impl Default for Encoder {
 impl Encoder {
     /// An encoder without rows; allocates with the first one.
     pub(crate) const fn new() -> Encoder {
-        Encoder { buffer: Vec::new(), t: 0, delta: 0, v: 0, rows: 0, window: Window::NONE, used: 0 }
+        Encoder { buffer: Vec::new(), t: 0, delta: 0, v: 0, word: 0, used: 0, rows: 0, window: Window::NONE }
+    }
+
+    /// An encoder without rows and with room for `bytes` of payload.
+    pub(crate) fn with_room(bytes: usize) -> Encoder {
+        Encoder { buffer: Vec::with_capacity(bytes), ..Encoder::new() }
     }
 
     /// Goes on where `payload` ends. Cost: decodes it once.
@@ -129,12 +142,18 @@ impl Encoder {
         decoder.finish(true)?;
         let Decoder { at, t, delta, v, window, .. } = decoder;
         let rows = u16::try_from(rows).unwrap_or(u16::MAX);
-        let end = if rows == 0 { 0 } else { at.div_ceil(8) };
-        let buffer = payload.get(..end).unwrap_or_default().to_vec();
-        Ok(Encoder { buffer, t, delta, v, rows, window, used: u8::try_from(at % 8).unwrap_or(0) })
+        let whole = if rows == 0 { 0 } else { at / 8 };
+        let buffer = payload.get(..whole).unwrap_or_default().to_vec();
+        let used = u32::try_from(at % 8).unwrap_or(0);
+        let word = match used {
+            0 => 0,
+            _ => u64::from(payload.get(whole).copied().unwrap_or(0)) << 56,
+        };
+        Ok(Encoder { buffer, t, delta, v, word, used, rows, window })
     }
 
     /// Appends a row. A full encoder takes none: cut before, see [`is_full`](Encoder::is_full).
+    #[inline(always)]
     pub(crate) fn append(&mut self, t: i64, v: f64) {
         assert!(!self.is_full(), "a full chunk takes no more rows");
         let v = v.to_bits();
@@ -142,70 +161,96 @@ impl Encoder {
             self.append_head(t, v);
         } else {
             let delta = t.wrapping_sub(self.t).cast_unsigned();
-            let (time, time_count) = time_bits(delta.wrapping_sub(self.delta).cast_signed());
-            let (value, value_count) = self.value_bits(v);
+            let change = delta.wrapping_sub(self.delta).cast_signed();
             self.delta = delta;
-            if time_count <= 4 + WIDE_BITS {
-                self.put(time << value_count | value, time_count + value_count);
+            if change == 0 && v == self.v {
+                self.put(0, 2);
             } else {
-                self.put(time, time_count);
-                self.put(value, value_count);
+                self.put_row(change, v);
             }
         }
         (self.t, self.v) = (t, v);
         self.rows += 1;
-        if let Some(count) = self.buffer.first_chunk_mut() {
-            *count = self.rows.to_be_bytes();
-        }
     }
 
     /// The first two rows, whose times are varints.
+    #[cold]
     fn append_head(&mut self, t: i64, v: u64) {
         if self.rows == 0 {
-            self.buffer.reserve_exact(GROWTH_BYTES);
+            if self.buffer.capacity() == 0 {
+                self.buffer.reserve_exact(FIRST_BYTES);
+            }
             self.buffer.extend_from_slice(&[0; HEADER_BYTES]);
             self.buffer.put_zigzag(t);
-            self.put(u128::from(v), 64);
+            self.put(v, 64);
         } else {
+            // The first value ended a byte, so that the word is empty here.
             self.delta = t.wrapping_sub(self.t).cast_unsigned();
             self.buffer.put_varint(self.delta);
-            let (value, count) = self.value_bits(v);
-            self.put(value, count);
+            self.put_value(v, (0, 0));
         }
     }
 
-    /// The bits of a value and their number (77 at most); states a new window where the old one does not fit.
-    fn value_bits(&mut self, v: u64) -> (u128, u32) {
+    #[inline(always)]
+    fn put_row(&mut self, change: i64, v: u64) {
+        let time = time_bits(change);
+        if time.1 < WHOLE_TIME_BITS {
+            self.put_value(v, time);
+        } else {
+            self.put(time.0, WHOLE_TIME_BITS - 64);
+            self.put(change.cast_unsigned(), 64);
+            self.put_value(v, (0, 0));
+        }
+    }
+
+    /// Appends a value behind `count` bits of a time (at most 24); states a new window where the old one does not fit.
+    #[inline(always)]
+    fn put_value(&mut self, v: u64, (time, count): (u64, u32)) {
         let x = self.v ^ v;
         if x == 0 {
-            return (0, 1);
+            return self.put(time << 1, count + 1);
         }
         let tight = Window::around(x);
-        if self.window.holds(tight) {
-            let significant = self.window.significant();
-            return (0b10 << significant | u128::from(x >> self.window.trailing), 2 + significant);
+        let (before, before_count) = if self.window.holds(tight) {
+            (time << 2 | 0b10, count + 2)
+        } else {
+            self.window = tight;
+            let stated = u64::from(tight.leading) << 6 | u64::from(tight.significant() & 63);
+            (time << 13 | 0b11 << 11 | stated, count + 13)
+        };
+        let (bits, significant) = (x >> self.window.trailing, self.window.significant());
+        if before_count + significant <= 64 {
+            self.put(before << significant | bits, before_count + significant);
+        } else {
+            self.put(before, before_count);
+            self.put(bits, significant);
         }
-        self.window = tight;
-        let significant = tight.significant();
-        let stated = 0b11 << 11 | u128::from(tight.leading) << 6 | u128::from(significant & 63);
-        (stated << significant | u128::from(x >> tight.trailing), 13 + significant)
     }
 
-    /// Appends the low `count` bits of `bits` (from 1 to 120; those above are zero).
-    fn put(&mut self, bits: u128, count: u32) {
-        let partial = match self.used {
-            0 => 0,
-            _ => self.buffer.pop().unwrap_or(0),
-        };
-        let word = u128::from(partial) << 120 | bits << (128 - count) >> self.used;
-        let start = self.buffer.len();
-        if self.buffer.capacity() - start < 16 {
-            self.buffer.reserve_exact(GROWTH_BYTES.max(start / 4));
+    /// Appends the low `count` bits of `bits` (from 1 to 64; those above are zero).
+    #[inline(always)]
+    fn put(&mut self, bits: u64, count: u32) {
+        let free = 64 - self.used;
+        match count.checked_sub(free) {
+            None => {
+                self.word |= bits << (free - count);
+                self.used += count;
+            }
+            Some(over) => {
+                let full = self.word | bits >> over;
+                self.word = bits.unbounded_shl(64 - over);
+                self.used = over;
+                if self.buffer.capacity() - self.buffer.len() < 8 {
+                    self.grow();
+                }
+                self.buffer.extend_from_slice(&full.to_be_bytes());
+            }
         }
-        self.buffer.extend_from_slice(&word.to_be_bytes());
-        let total = u32::from(self.used) + count;
-        self.buffer.truncate(start + total.div_ceil(8) as usize);
-        self.used = (total % 8) as u8;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.buffer.reserve_exact(GROWTH_BYTES.max(self.buffer.len() / 4));
     }
 
     /// The number of rows.
@@ -218,17 +263,45 @@ impl Encoder {
         self.rows() >= MAX_ROWS
     }
 
-    /// The payload of all rows so far.
-    pub(crate) fn payload(&self) -> &[u8] {
-        match self.rows {
-            0 => &[0; HEADER_BYTES],
-            _ => &self.buffer,
+    /// The payload of all rows so far. Cost: a copy.
+    pub(crate) fn payload(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.payload_bytes());
+        out.extend_from_slice(&self.buffer);
+        self.finish(&mut out);
+        out
+    }
+
+    /// The payload of all rows; copied only if the buffer has much room left.
+    pub(crate) fn into_payload(mut self) -> Vec<u8> {
+        let mut out = std::mem::take(&mut self.buffer);
+        self.finish(&mut out);
+        if out.capacity() - out.len() > out.len() / 8 {
+            out.shrink_to_fit();
+        }
+        out
+    }
+
+    /// Puts the last bits behind the bytes, and the count before them.
+    fn finish(&self, out: &mut Vec<u8>) {
+        if out.is_empty() {
+            out.extend_from_slice(&[0; HEADER_BYTES]);
+        }
+        let bytes = self.used.div_ceil(8) as usize;
+        out.reserve_exact(bytes);
+        out.extend_from_slice(self.word.to_be_bytes().get(..bytes).unwrap_or_default());
+        if let Some(count) = out.first_chunk_mut() {
+            *count = self.rows.to_be_bytes();
         }
     }
 
     /// The length of [`payload`](Encoder::payload).
     pub(crate) fn payload_bytes(&self) -> usize {
-        self.payload().len()
+        self.buffer.len().max(HEADER_BYTES) + self.used.div_ceil(8) as usize
+    }
+
+    /// What the buffer takes.
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        self.buffer.capacity()
     }
 
     /// The newest row.
@@ -245,12 +318,13 @@ impl Encoder {
     }
 }
 
-/// The bits of a time and their number (68 at most), by the change of the time step.
-fn time_bits(change: i64) -> (u128, u32) {
+/// The bits of a time and their number, by the change of the time step. Where that is [`WHOLE_TIME_BITS`], they
+/// are the prefix alone, and all bits of the change follow.
+#[inline]
+fn time_bits(change: i64) -> (u64, u32) {
     // A bucket of n bits holds from -(2^(n-1) - 1) to 2^(n-1): one more above than two's complement has.
     let fits = |bits: u32| -((1 << (bits - 1)) - 1) <= change && change <= 1 << (bits - 1);
-    let bucket =
-        |prefix: u128, bits: u32| prefix << bits | u128::from(change.cast_unsigned() & ((1 << bits) - 1));
+    let bucket = |prefix: u64, bits: u32| prefix << bits | change.cast_unsigned() & ((1 << bits) - 1);
     if change == 0 {
         (0, 1)
     } else if fits(NARROW_BITS) {
@@ -260,7 +334,7 @@ fn time_bits(change: i64) -> (u128, u32) {
     } else if fits(WIDE_BITS) {
         (bucket(0b1110, WIDE_BITS), 4 + WIDE_BITS)
     } else {
-        (0b1111 << 64 | u128::from(change.cast_unsigned()), 4 + 64)
+        (0b1111, WHOLE_TIME_BITS)
     }
 }
 
@@ -268,12 +342,11 @@ fn time_bits(change: i64) -> (u128, u32) {
 pub(crate) fn encode(t: &[i64], v: &[f64]) -> Vec<u8> {
     assert_eq!(t.len(), v.len(), "the columns of a chunk have equal lengths");
     // Room for what rows of real data take, so that the buffer seldom moves.
-    let buffer = Vec::with_capacity(GROWTH_BYTES + t.len() * LIKELY_ROW_BYTES);
-    let mut encoder = Encoder { buffer, ..Encoder::new() };
+    let mut encoder = Encoder::with_room(FIRST_BYTES + t.len() * LIKELY_ROW_BYTES);
     for (&t, &v) in t.iter().zip(v) {
         encoder.append(t, v);
     }
-    encoder.payload().to_vec()
+    encoder.into_payload()
 }
 
 /// The number of rows that a payload says it has, which its length allows.
@@ -485,7 +558,7 @@ fn check_round_trip(rows: &Columns) {
     let mut encoder = Encoder::new();
     for (i, (&t, &v)) in rows.t.iter().zip(&rows.v).enumerate() {
         if i == half {
-            let resumed = Encoder::from_payload(encoder.payload());
+            let resumed = Encoder::from_payload(&encoder.payload());
             assert!(resumed.is_ok(), "a payload of our own does not decode");
             encoder = resumed.unwrap_or_default();
             back.clear();
@@ -494,5 +567,7 @@ fn check_round_trip(rows: &Columns) {
         }
         encoder.append(t, v);
     }
+    assert_eq!(encoder.payload_bytes(), payload.len());
     assert_eq!(encoder.payload(), payload, "with a pause");
+    assert_eq!(encoder.into_payload(), payload, "given away");
 }

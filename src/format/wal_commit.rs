@@ -71,6 +71,8 @@ pub(crate) const TAG_STALE: u8 = 15;
 
 /// Word bytes by tag; those of decimals stand in their first byte.
 const WORD_BYTES: [u8; 16] = [0, 1, 2, 3, 4, 6, 2, 3, 4, 5, 5, 6, 7, 8, 1, 0];
+/// 1.5 × 2^52: adding and taking it away rounds to an integer.
+const ROUND: f64 = 6_755_399_441_055_744.0;
 /// The scales of decimals, by exponent.
 const SCALES: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
 
@@ -124,7 +126,8 @@ impl State {
 pub(crate) struct Undo {
     strings: u32,
     series: usize,
-    values: Vec<(u32, u64)>,
+    /// The value that each row's series had before, as far as rows were encoded.
+    values: Vec<u64>,
 }
 
 impl Undo {
@@ -140,13 +143,14 @@ impl Undo {
         self.strings
     }
 
-    /// Takes `state` back to [`begin`](Undo::begin).
-    pub(crate) fn roll_back(&mut self, state: &mut State) {
-        for (series, bits) in self.values.drain(..).rev() {
-            if let Some(previous) = state.previous.get_mut(series as usize) {
+    /// Takes `state` back to [`begin`](Undo::begin); `numbers` are those of the rows since.
+    pub(crate) fn roll_back(&mut self, numbers: &[u32], state: &mut State) {
+        for (&number, &bits) in numbers.iter().zip(&self.values).rev() {
+            if let Some(previous) = state.previous.get_mut(number as usize) {
                 *previous = bits;
             }
         }
+        self.values.clear();
         state.strings = self.strings;
         state.previous.truncate(self.series);
     }
@@ -200,9 +204,10 @@ pub(crate) struct Told<'a> {
     pub(crate) pairs: Vec<(u32, u32)>,
 }
 
-/// The three columns, reused from record to record.
+/// Room for the value column, reused from record to record.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Encoder {
+    /// The tag of each row.
     tags: Vec<u8>,
     words: Vec<u8>,
 }
@@ -229,41 +234,38 @@ impl Encoder {
         }
         encode_series(numbers, out);
         encode_times(base_t, rows, out);
-        self.encode_values(rows, numbers, state, undo);
-        out.extend_from_slice(&self.tags);
-        out.extend_from_slice(&self.words);
+        let word_bytes = self.encode_values(rows, numbers, state, undo);
+        let (pairs, last) = self.tags.as_chunks::<2>();
+        out.extend(pairs.iter().map(|[low, high]| low | high << 4));
+        out.extend_from_slice(last);
+        out.extend_from_slice(self.words.get(..word_bytes).unwrap_or_default());
     }
 
-    fn encode_values(&mut self, rows: &[Row], numbers: &[u32], state: &mut State, undo: &mut Undo) {
-        self.tags.clear();
-        self.words.clear();
+    /// Fills in tags and words; how many bytes of the words count.
+    fn encode_values(&mut self, rows: &[Row], numbers: &[u32], state: &mut State, undo: &mut Undo) -> usize {
+        self.tags.resize(rows.len(), TAG_SAME);
+        undo.values.resize(rows.len(), 0);
         // Whole words are written, and then only as many bytes of them counted as are needed.
-        self.words.resize(rows.len() * 8 + 8, 0);
-        undo.values.reserve(rows.len());
+        let room = rows.len() * 8 + 8;
+        if self.words.len() < room {
+            self.words.resize(room, 0);
+        }
         let mut at = 0;
-        let mut low = None;
-        for (row, &number) in rows.iter().zip(numbers) {
+        let places = self.tags.iter_mut().zip(&mut undo.values);
+        for ((row, &number), (tag, before)) in rows.iter().zip(numbers).zip(places) {
             let Some(previous) = state.previous.get_mut(number as usize) else {
                 continue;
             };
-            let bits = row.v.to_bits();
-            let (tag, word, bytes) = tell(*previous, bits);
-            undo.values.push((number, *previous));
-            *previous = bits;
+            *before = *previous;
+            *previous = row.v.to_bits();
+            let (told, word, bytes) = tell(*before, *previous);
+            *tag = told;
             if let Some(place) = self.words.get_mut(at..at + 8) {
                 place.copy_from_slice(&word.to_le_bytes());
             }
             at += bytes;
-            low = match low {
-                None => Some(tag),
-                Some(low) => {
-                    self.tags.push(low | tag << 4);
-                    None
-                }
-            };
         }
-        self.tags.extend(low);
-        self.words.truncate(at);
+        at
     }
 }
 
@@ -286,41 +288,45 @@ fn encode_series(numbers: &[u32], out: &mut Vec<u8>) {
 }
 
 fn encode_times(base_t: i64, rows: &[Row], out: &mut Vec<u8>) {
-    let steps = || {
-        rows.iter().scan(base_t, |t, row| {
-            let step = row.t.wrapping_sub(*t);
-            *t = row.t;
-            Some(step)
-        })
-    };
-    let runs = 1 + steps().zip(steps().skip(1)).filter(|(a, b)| a != b).count();
-    if runs > rows.len() / 2 && rows.len() > 2 {
-        out.put_u8(TIME_STEPS);
-        steps().for_each(|step| out.put_zigzag(step));
+    let from = out.len();
+    let most = if rows.len() > 2 { rows.len() / 2 } else { rows.len() };
+    out.put_u8(TIME_RUNS);
+    if put_time_runs(base_t, rows, most, out) {
         return;
     }
-    out.put_u8(TIME_RUNS);
-    let mut run: Option<(i64, u64)> = None;
-    for step in steps() {
-        run = match run {
-            Some((of, more)) if of == step => Some((of, more + 1)),
-            before => {
-                put_run(before, out);
-                Some((step, 0))
-            }
-        };
+    out.truncate(from);
+    out.put_u8(TIME_STEPS);
+    let mut t = base_t;
+    for row in rows {
+        out.put_zigzag(row.t.wrapping_sub(t));
+        t = row.t;
     }
-    put_run(run, out);
 }
 
-fn put_run(run: Option<(i64, u64)>, out: &mut Vec<u8>) {
-    if let Some((step, more)) = run {
+/// Writes runs of equal steps; gives up if there are more than `most`.
+fn put_time_runs(base_t: i64, rows: &[Row], most: usize, out: &mut Vec<u8>) -> bool {
+    let (mut rest, mut t, mut runs) = (rows, base_t, 0);
+    while let Some(first) = rest.first() {
+        runs += 1;
+        if runs > most {
+            return false;
+        }
+        let step = first.t.wrapping_sub(t);
+        let follows = |row: &&Row| {
+            let same = row.t.wrapping_sub(t) == step;
+            t = if same { row.t } else { t };
+            same
+        };
+        let count = rest.iter().take_while(follows).count();
         out.put_zigzag(step);
-        out.put_varint(more);
+        out.put_varint(count as u64 - 1);
+        rest = rest.get(count..).unwrap_or_default();
     }
+    true
 }
 
 /// The tag, the word, and how many bytes of the word count.
+#[inline]
 fn tell(previous: u64, bits: u64) -> (u8, u64, usize) {
     if bits == previous {
         return (TAG_SAME, 0, 0);
@@ -354,20 +360,32 @@ fn small(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(0)
 }
 
+#[inline]
 fn significant_bytes(word: u64) -> usize {
     8 - (word.leading_zeros() / 8) as usize
 }
 
 /// The bits as an integer, if they are exactly one of at most 2^53 (and not the negative zero).
+#[inline]
 fn integer(bits: u64) -> Option<i64> {
+    // Up to 2^51, the sum has the integer in its lower bits: the exponent stays that of 2^52.
+    let sum = f64::from_bits(bits) + ROUND;
+    let n = sum.to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
+    if (sum - ROUND).to_bits() == bits && (-1 << 51..1 << 51).contains(&n) {
+        return Some(n);
+    }
+    large_integer(bits)
+}
+
+/// The same, for all of them.
+fn large_integer(bits: u64) -> Option<i64> {
     let n = truncate(f64::from_bits(bits));
     ((n as f64).to_bits() == bits && n.unsigned_abs() <= MAX_INTEGER.unsigned_abs()).then_some(n)
 }
 
 /// The bits as a multiple of `1 / scale`, if they are exactly what dividing it by `scale` gives.
 fn decimal(bits: u64, scale: f64) -> Option<i64> {
-    // Adding and taking away 1.5 × 2^52 rounds to an integer; beyond 2^51 the check below fails or holds by itself.
-    const ROUND: f64 = 6_755_399_441_055_744.0;
+    // Beyond 2^51 rounding does nothing good, and the check below fails or holds by itself.
     let n = truncate(f64::from_bits(bits) * scale + ROUND - ROUND);
     let exact = n.unsigned_abs() <= MAX_INTEGER.unsigned_abs() && (n as f64 / scale).to_bits() == bits;
     exact.then_some(n)
@@ -512,23 +530,24 @@ fn decode_values(r: &mut Reader<'_>, state: &mut State, rows: &mut [Row]) -> Res
     if rows.len() % 2 == 1 && tags.last().is_some_and(|b| b >> 4 != 0) {
         return Err(r.invalid("the half byte behind the last tag is not zero"));
     }
-    let mut halves = tags.iter().flat_map(|b| [b & 0xf, b >> 4]);
-    for row in rows {
-        let tag = halves.next().unwrap_or(TAG_SAME);
-        let Some(previous) = state.previous.get_mut(row.series as usize) else {
-            return Err(r.invalid("a row is of a series that was not told"));
-        };
-        let bits = understand(r, tag, *previous)?;
-        *previous = bits;
-        row.v = f64::from_bits(bits);
+    for (rows, tags) in rows.chunks_mut(2).zip(tags) {
+        for (row, tag) in rows.iter_mut().zip([tags & 0xf, tags >> 4]) {
+            let Some(previous) = state.previous.get_mut(row.series as usize) else {
+                return Err(r.invalid("a row is of a series that was not told"));
+            };
+            let bits = understand(r, tag, *previous)?;
+            *previous = bits;
+            row.v = f64::from_bits(bits);
+        }
     }
     Ok(())
 }
 
 /// The inverse of [`tell`].
+#[inline]
 fn understand(r: &mut Reader<'_>, tag: u8, previous: u64) -> Result<u64, DecodeError> {
     let word_bytes = usize::from(WORD_BYTES.get(usize::from(tag)).copied().unwrap_or(0));
-    let word = read_word(r, word_bytes)?;
+    let word = r.word(word_bytes)?;
     match tag {
         TAG_SAME => Ok(previous),
         TAG_INTEGER..TAG_XOR_UPPER => match integer(previous) {
@@ -549,19 +568,11 @@ fn understand_decimal(r: &mut Reader<'_>, word: u64, previous: u64) -> Result<u6
     let (Some(scale), Some(bytes)) = (scale, bytes) else {
         return Err(r.invalid("no such length of a decimal"));
     };
-    let word = read_word(r, bytes)?;
+    let word = r.word(bytes)?;
     match decimal(previous, scale) {
         Some(p) => Ok((p.wrapping_add(unzigzag(word)) as f64 / scale).to_bits()),
         None => Err(r.invalid("a difference of decimals follows a value that is none")),
     }
-}
-
-fn read_word(r: &mut Reader<'_>, bytes: usize) -> Result<u64, DecodeError> {
-    let mut word = [0; 8];
-    if let Some(place) = word.get_mut(..bytes) {
-        place.copy_from_slice(r.bytes(bytes)?);
-    }
-    Ok(u64::from_le_bytes(word))
 }
 
 /// Writes what was decoded as an encoder of the same state would.

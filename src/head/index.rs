@@ -19,14 +19,18 @@ pub(crate) struct HeadIndex {
 }
 
 impl HeadIndex {
+    /// What [`find`](HeadIndex::find) and [`insert`](HeadIndex::insert) look for, so that it is computed once.
+    pub(crate) fn hash(&self, labels: &Labels) -> u64 {
+        self.hasher.hash_one(labels.as_bytes())
+    }
+
     /// The slot of the series with these labels.
-    pub(crate) fn find(&self, labels: &Labels) -> Option<u32> {
-        let hash = self.hasher.hash_one(labels.as_bytes());
+    pub(crate) fn find(&self, hash: u64, labels: &Labels) -> Option<u32> {
         self.by_labels.find(hash, |(l, _)| l == labels).map(|(_, slot)| *slot)
     }
 
     /// Gives a new series a slot and its generation; `None` if all 2^32 are in use.
-    pub(crate) fn insert(&mut self, labels: &Labels) -> Option<(u32, u16)> {
+    pub(crate) fn insert(&mut self, hash: u64, labels: &Labels) -> Option<(u32, u16)> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -35,7 +39,6 @@ impl HeadIndex {
                 slot
             }
         };
-        let hash = self.hasher.hash_one(labels.as_bytes());
         let hasher = &self.hasher;
         self.by_labels.insert_unique(hash, (labels.clone(), slot), |(l, _)| hasher.hash_one(l.as_bytes()));
         self.postings.insert(slot, labels);

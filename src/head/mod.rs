@@ -3,7 +3,8 @@
 //! ```text
 //!   SeriesRef = tag of the handle (16) │ generation (16) │ slot (32)
 //!   index   labels ─▶ slot, (name, value) ─▶ postings        one read-write lock
-//!   shards  slot ─▶ Series { rows, marks, archive }           slots in runs of 1,024, SHARDS locks
+//!   shards  slot ─▶ Gate, Series { rows, marks, archive }     slots in runs of 1,024, SHARDS locks
+//!   live    slot ─▶ generation                                no lock
 //!   pins    readers: (commit, edition)
 //! ```
 //!
@@ -19,14 +20,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::error::{AppendError, Error, Result};
 use crate::model::{Labels, Lsn, Matcher, Metadata, SeriesRef, TimeRange};
 use crate::postings;
 use crate::sync::{Mutex, Rank, RwLock};
+use crate::wal::WalSample;
 
 mod index;
+mod live;
 mod pins;
 mod series;
 mod verdict;
@@ -36,10 +39,11 @@ mod view;
 mod tests;
 
 use index::HeadIndex;
+use live::Live;
 pub(crate) use pins::Pin;
 use pins::Pins;
 use series::{SERIES_BYTES, Series};
-pub(crate) use verdict::{Accepted, Row, Verdicts};
+pub(crate) use verdict::{Row, Verdicts};
 pub(crate) use view::HeadView;
 
 /// Locks over the series; a commit takes one at a time.
@@ -68,18 +72,36 @@ pub(crate) struct Head {
     options: HeadOptions,
     tag: u64,
     index: RwLock<HeadIndex>,
-    shards: Vec<RwLock<Vec<Option<Series>>>>,
+    shards: Vec<RwLock<Shard>>,
+    live: Live,
     families: Mutex<BTreeMap<String, Metadata>>,
     pins: Arc<Pins>,
-    batches: Mutex<BTreeMap<u64, usize>>,
+    batches: Mutex<BTreeMap<u32, usize>>,
     visible: AtomicU64,
     edition: AtomicU64,
-    round: AtomicU64,
-    /// Batches judged.
-    judged: AtomicU64,
+    round: AtomicU32,
     bytes: AtomicU64,
     hull: Mutex<Hull>,
 }
+
+/// The series of one lock, and their gates; both by place.
+#[derive(Debug, Default)]
+struct Shard {
+    gates: Vec<Gate>,
+    series: Vec<Option<Series>>,
+}
+
+/// What the verdict on a common row needs of its series, and nothing else: 1,000 of them take 16 KB.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    /// The first time that is in order after what was applied, and what the batch in progress has accepted.
+    next_t: i64,
+    /// Of the series that lives there, if one does.
+    generation: Option<u16>,
+}
+
+/// The gate of nobody.
+const SHUT: Gate = Gate { next_t: i64::MIN, generation: None };
 
 /// The times of the rows: `recent` since the last tightening began.
 #[derive(Debug)]
@@ -105,28 +127,37 @@ impl SeriesRef {
 
     /// The slot, if this is a reference of the handle with that tag.
     fn slot(self, tag: u64) -> Option<(u32, u16)> {
-        let slot = u32::try_from(self.0 & 0xffff_ffff).ok()?;
-        let generation = u16::try_from(self.0 >> 32 & 0xffff).ok()?;
-        (self.0 >> 48 == tag & 0xffff).then_some((slot, generation))
+        (self.0 >> 48 == tag & 0xffff).then_some(self.parts())
+    }
+
+    /// Slot and generation, of whatever handle.
+    #[expect(clippy::cast_possible_truncation, reason = "they are parts of its 64 bits")]
+    fn parts(self) -> (u32, u16) {
+        (self.0 as u32, (self.0 >> 32) as u16)
+    }
+
+    /// What the references of one handle to the slots of one run have in common.
+    fn run(self) -> u64 {
+        self.0 & !(0xffff << 32 | (RUN as u64 - 1))
     }
 }
 
 impl Head {
     /// An empty head; `tag` tells its references from those of other handles.
     pub(crate) fn new(options: HeadOptions, tag: u64) -> Head {
-        let shards = (0..SHARDS).map(|_| RwLock::new(Rank::Shard, Vec::new())).collect();
+        let shards = (0..SHARDS).map(|_| RwLock::new(Rank::Shard, Shard::default())).collect();
         Head {
             options,
             tag: tag & 0xffff,
             index: RwLock::new(Rank::HeadIndex, HeadIndex::default()),
             shards,
+            live: Live::default(),
             families: Mutex::new(Rank::Leaf, BTreeMap::new()),
             pins: Pins::new(),
             batches: Mutex::new(Rank::Leaf, BTreeMap::new()),
             visible: AtomicU64::new(0),
             edition: AtomicU64::new(0),
-            round: AtomicU64::new(0),
-            judged: AtomicU64::new(0),
+            round: AtomicU32::new(0),
             bytes: AtomicU64::new(0),
             hull: Mutex::new(Rank::Leaf, Hull { all: NOTHING, recent: NOTHING, newest_t: None }),
         }
@@ -149,50 +180,64 @@ impl Head {
 
     fn find_or_create(&self, labels: &Labels, bounded: bool) -> Result<SeriesRef, AppendError> {
         let round = self.round.load(Ordering::SeqCst);
-        let known = self.index.read().find(labels);
+        let (hash, known) = {
+            let index = self.index.read();
+            let hash = index.hash(labels);
+            (hash, index.find(hash, labels))
+        };
         let (slot, generation) = match known {
             Some(slot) => match self.touch(slot, labels, round) {
                 Some(generation) => (slot, generation),
-                None => self.create(labels, round, bounded)?,
+                None => self.create((hash, labels), round, bounded)?,
             },
-            None => self.create(labels, round, bounded)?,
+            None => self.create((hash, labels), round, bounded)?,
         };
         Ok(SeriesRef::of(self.tag, generation, slot))
     }
 
     /// Keeps a known series from being collected in this round; `None` if it was collected just now.
-    fn touch(&self, slot: u32, labels: &Labels, round: u64) -> Option<u16> {
+    fn touch(&self, slot: u32, labels: &Labels, round: u32) -> Option<u16> {
         let (shard, at) = place(slot);
-        if let Some(Some(s)) = self.shards.get(shard)?.read().get(at)
+        if let Some(Some(s)) = self.shards.get(shard)?.read().series.get(at)
             && s.touched >= round
             && s.labels == *labels
         {
             return Some(s.generation);
         }
         let mut shard = self.shards.get(shard)?.write();
-        let s = shard.get_mut(at)?.as_mut().filter(|s| s.labels == *labels)?;
+        let s = shard.series.get_mut(at)?.as_mut().filter(|s| s.labels == *labels)?;
         s.touched = round;
         Some(s.generation)
     }
 
-    fn create(&self, labels: &Labels, round: u64, bounded: bool) -> Result<(u32, u16), AppendError> {
+    fn create(
+        &self,
+        (hash, labels): (u64, &Labels),
+        round: u32,
+        bounded: bool,
+    ) -> Result<(u32, u16), AppendError> {
         let mut index = self.index.write();
-        if let Some(slot) = index.find(labels) {
+        if let Some(slot) = index.find(hash, labels) {
             return self.touch(slot, labels, round).map(|g| (slot, g)).ok_or(AppendError::StaleRef);
         }
         let full = index.len() >= self.options.max_series || self.bytes() >= self.options.max_bytes;
         if bounded && full {
             return Err(AppendError::Ceiling);
         }
-        let (slot, generation) = index.insert(labels).ok_or(AppendError::Ceiling)?;
+        let (slot, generation) = index.insert(hash, labels).ok_or(AppendError::Ceiling)?;
         let (shard, at) = place(slot);
         if let Some(shard) = self.shards.get(shard) {
             let mut shard = shard.write();
-            if shard.len() <= at {
-                shard.resize_with(at + 1, || None);
+            if shard.series.len() <= at {
+                shard.series.resize_with(at + 1, || None);
+                shard.gates.resize(at + 1, SHUT);
             }
-            if let Some(place) = shard.get_mut(at) {
+            if let Some(gate) = shard.gates.get_mut(at) {
+                *gate = Gate { generation: Some(generation), ..SHUT };
+            }
+            if let Some(place) = shard.series.get_mut(at) {
                 *place = Some(Series::new(labels.clone(), generation, round));
+                self.live.enter(slot, generation);
             }
         }
         self.grow(SERIES_BYTES + 2 * labels.as_bytes().len() as u64);
@@ -201,22 +246,14 @@ impl Head {
 
     /// Whether a reference is of a live series of this handle.
     pub(crate) fn is_live(&self, series: SeriesRef) -> bool {
-        self.slot_of(series).is_some()
-    }
-
-    /// The slot of a live reference.
-    pub(crate) fn slot_of(&self, series: SeriesRef) -> Option<u32> {
-        let (slot, generation) = series.slot(self.tag)?;
-        let (shard, at) = place(slot);
-        let shard = self.shards.get(shard)?.read();
-        shard.get(at)?.as_ref().filter(|s| s.generation == generation).map(|_| slot)
+        series.slot(self.tag).is_some_and(|(slot, generation)| self.live.is(slot, generation))
     }
 
     /// The labels of a live slot.
     pub(crate) fn labels_of(&self, slot: u32) -> Option<Labels> {
         let (shard, at) = place(slot);
         let shard = self.shards.get(shard)?.read();
-        shard.get(at)?.as_ref().map(|s| s.labels.clone())
+        shard.series.get(at)?.as_ref().map(|s| s.labels.clone())
     }
 
     /// Notes metadata of families.
@@ -290,7 +327,7 @@ impl Head {
         let (shard, at) = place(slot);
         let Some(shard) = self.shards.get(shard) else { return Ok(()) };
         let mut shard = shard.write();
-        let Some(Some(series)) = shard.get_mut(at) else { return Ok(()) };
+        let Some(Some(series)) = shard.series.get_mut(at) else { return Ok(()) };
         let edited = series.data.without(range, lsn).map_err(|e| Error::corrupt("(head)", 0, e))?;
         if let Some(data) = edited {
             let (before, after) = (series.data.bytes(), data.bytes());
@@ -305,31 +342,33 @@ impl Head {
     pub(crate) fn collect(&self) -> Vec<u32> {
         let oldest_edition = self.pins.oldest_edition().unwrap_or(u64::MAX);
         let round = self.round.fetch_add(1, Ordering::SeqCst);
-        let safe = self.batches.lock().keys().next().copied().unwrap_or(u64::MAX).min(round);
+        let safe = self.batches.lock().keys().next().copied().unwrap_or(u32::MAX).min(round);
         let mut empty = Vec::new();
         for slot in self.index.read().slots() {
             let (shard, at) = place(slot);
             let Some(shard) = self.shards.get(shard) else { continue };
             let mut shard = shard.write();
-            let Some(Some(series)) = shard.get_mut(at) else { continue };
+            let Some(Some(series)) = shard.series.get_mut(at) else { continue };
             series.prune_archive(oldest_edition);
-            if series.data.is_empty() && series.archive.is_empty() && series.touched < safe {
+            if series.is_empty() && series.touched < safe {
                 empty.push(slot);
             }
         }
         self.remove(&empty, safe)
     }
 
-    fn remove(&self, slots: &[u32], safe: u64) -> Vec<u32> {
+    fn remove(&self, slots: &[u32], safe: u32) -> Vec<u32> {
         let mut index = self.index.write();
         let mut removed = Vec::new();
         for &slot in slots {
             let (shard, at) = place(slot);
             let Some(shard) = self.shards.get(shard) else { continue };
             let mut shard = shard.write();
-            let Some(place) = shard.get_mut(at) else { continue };
-            let still = place.take_if(|s| s.data.is_empty() && s.archive.is_empty() && s.touched < safe);
-            if let Some(series) = still {
+            let Shard { gates, series } = &mut *shard;
+            let (Some(gate), Some(place)) = (gates.get_mut(at), series.get_mut(at)) else { continue };
+            if let Some(series) = place.take_if(|s| s.is_empty() && s.touched < safe) {
+                *gate = SHUT;
+                self.live.leave(slot);
                 index.remove(slot, &series.labels);
                 self.shrink(SERIES_BYTES + 2 * series.labels.as_bytes().len() as u64);
                 removed.push(slot);
@@ -344,7 +383,7 @@ impl Head {
     }
 
     /// A batch begins: series that it asks for by labels stay until it ends.
-    pub(crate) fn begin_batch(&self) -> u64 {
+    pub(crate) fn begin_batch(&self) -> u32 {
         let mut batches = self.batches.lock();
         let round = self.round.load(Ordering::SeqCst);
         *batches.entry(round).or_insert(0) += 1;
@@ -352,7 +391,7 @@ impl Head {
     }
 
     /// The batch that began in that round is committed or rolled back.
-    pub(crate) fn end_batch(&self, round: u64) {
+    pub(crate) fn end_batch(&self, round: u32) {
         let mut batches = self.batches.lock();
         if let Some(n) = batches.get_mut(&round) {
             *n -= 1;
@@ -381,12 +420,13 @@ impl Head {
         hull.all = all.hull(hull.recent);
     }
 
-    fn widen(&self, rows: &[Accepted]) {
-        let (Some(min), Some(max)) = (rows.iter().map(|r| r.t).min(), rows.iter().map(|r| r.t).max()) else {
+    fn widen(&self, rows: &[WalSample]) {
+        if rows.is_empty() {
             return;
-        };
-        let mut hull = self.hull.lock();
+        }
+        let (min, max) = rows.iter().fold((i64::MAX, i64::MIN), |(min, max), r| (min.min(r.t), max.max(r.t)));
         let range = TimeRange::inclusive(min, max);
+        let mut hull = self.hull.lock();
         hull.all = hull.all.hull(range);
         hull.recent = hull.recent.hull(range);
         hull.newest_t = hull.newest_t.max(Some(max));
@@ -394,7 +434,7 @@ impl Head {
 
     fn for_each(&self, mut f: impl FnMut(&Series)) {
         for shard in &self.shards {
-            shard.read().iter().flatten().for_each(&mut f);
+            shard.read().series.iter().flatten().for_each(&mut f);
         }
     }
 

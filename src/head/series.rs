@@ -7,6 +7,9 @@
 //!   archive                              (edition that replaced it, data): while pinned
 //! ```
 //!
+//! What a commit writes of a series stands in the first two cache lines of it, and the series of a shard one behind the
+//! other; what is rare (late rows, older marks, archives) is behind pointers.
+//!
 //! A reader pinned at commit S sees the rows before the first mark above S, and the late rows of
 //! commits up to S. An edit replaces the data of a series by a copy with rows taken out; readers of an
 //! older edition go on with the archived data. Cost: a commit adds a row in O(1); a copy shares sealed chunks.
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use crate::error::DecodeError;
 use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::gorilla;
-use crate::model::{Columns, Labels, Lsn, Sample, TimeRange};
+use crate::model::{Columns, Labels, Lsn, TimeRange};
 use crate::source::{ChunkData, ChunkHandle};
 
 /// Rows in a full chunk, as in Prometheus.
@@ -25,41 +28,51 @@ pub(crate) const CHUNK_ROWS: u32 = 120;
 /// Bytes that a series costs besides labels and chunks; a rough, honest constant for the ceiling.
 pub(crate) const SERIES_BYTES: u64 = 400;
 
+/// Bytes that a sealed chunk takes besides its payload: its entry, and the header of what is shared.
+const SEALED_BYTES: i64 = 96;
+
 /// A series under its shard's lock.
 #[derive(Debug)]
 pub(crate) struct Series {
-    pub(crate) labels: Labels,
-    pub(crate) generation: u16,
-    /// The collection round in which it was last asked for by labels.
-    pub(crate) touched: u64,
     pub(crate) data: SeriesData,
-    /// Data replaced by the edition with this number; ascending.
-    pub(crate) archive: Vec<(u64, Arc<SeriesData>)>,
-    /// The verdicts on the batch in progress, and the newest row accepted of it.
-    pub(crate) staged: Staged,
+    pub(crate) labels: Labels,
+    archive: Option<Box<Archive>>,
+    /// The collection round in which it was last asked for by labels.
+    pub(crate) touched: u32,
+    pub(crate) generation: u16,
 }
 
-/// What the batch in progress has accepted so far. A batch has a number of its own: one that could not be
-/// written is judged again under the same commit.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Staged {
-    pub(crate) judged: u64,
-    pub(crate) newest: Option<Sample>,
+/// Data replaced by the edition with this number; ascending.
+#[derive(Debug, Default)]
+struct Archive {
+    replaced: Vec<(u64, Arc<SeriesData>)>,
 }
 
-/// The rows of a series.
-#[derive(Clone, Debug, Default)]
+/// The rows of a series. In this order: what each row writes comes first.
+#[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct SeriesData {
-    sealed: Vec<Sealed>,
-    open: Option<Open>,
-    late: Vec<Late>,
-    /// The newest row ever appended in order; outlives its flush.
-    newest: Option<Sample>,
-    /// The number of the first row still here.
-    first_row: u64,
+    /// The open chunk; without rows there is none.
+    open: gorilla::Encoder,
+    /// It takes rows before this time, where a block range ends; the minimum while there is none.
+    open_end_t: i64,
+    /// The first time that is in order: behind the newest row ever appended in order, which outlives its flush.
+    next_t: i64,
     /// The number that the next row gets.
     next_row: u64,
     last: Mark,
+    rare: Option<Box<Rare>>,
+    /// The time of the open chunk's first row.
+    open_min_t: i64,
+    /// The number of the first row still here.
+    first_row: u64,
+    sealed: Vec<Sealed>,
+}
+
+/// What few series have.
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    late: Vec<Late>,
     older: Vec<Mark>,
 }
 
@@ -78,12 +91,6 @@ struct Sealed {
     chunk: Arc<EncodedChunk>,
 }
 
-#[derive(Clone, Debug)]
-struct Open {
-    min_t: i64,
-    encoder: gorilla::Encoder,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Late {
     t: i64,
@@ -93,35 +100,51 @@ struct Late {
 
 impl Series {
     /// A series without rows.
-    pub(crate) fn new(labels: Labels, generation: u16, touched: u64) -> Series {
+    pub(crate) fn new(labels: Labels, generation: u16, touched: u32) -> Series {
         let data = SeriesData::default();
-        Series { labels, generation, touched, data, archive: Vec::new(), staged: Staged::default() }
+        Series { data, labels, archive: None, touched, generation }
     }
 
     /// The data that a reader of `edition` sees.
     pub(crate) fn as_of(&self, edition: u64) -> &SeriesData {
-        match self.archive.iter().find(|(replaced_by, _)| *replaced_by > edition) {
-            Some((_, data)) => data,
-            None => &self.data,
-        }
+        let replaced = self.archive.iter().flat_map(|archive| &archive.replaced);
+        replaced.into_iter().find(|(by, _)| *by > edition).map_or(&self.data, |(_, data)| data)
     }
 
     /// Puts edited data in place; keeps the old for readers of older editions.
     pub(crate) fn replace(&mut self, edition: u64, data: SeriesData) {
         let old = std::mem::replace(&mut self.data, data);
-        self.archive.push((edition, Arc::new(old)));
+        self.archive.get_or_insert_default().replaced.push((edition, Arc::new(old)));
     }
 
     /// Drops archived data that no reader can ask for; `oldest` is the oldest edition pinned.
     pub(crate) fn prune_archive(&mut self, oldest: u64) {
-        self.archive.retain(|(replaced_by, _)| *replaced_by > oldest);
+        if let Some(archive) = &mut self.archive {
+            archive.replaced.retain(|(replaced_by, _)| *replaced_by > oldest);
+            if archive.replaced.is_empty() {
+                self.archive = None;
+            }
+        }
     }
 
-    /// The newest row in order, with what the batch of that number has accepted.
-    pub(crate) fn newest_staged(&self, judged: u64) -> Option<Sample> {
-        match self.staged.judged == judged {
-            true => self.staged.newest,
-            false => self.data.newest,
+    /// Whether nobody can read anything of it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.archive.is_none()
+    }
+}
+
+impl Default for SeriesData {
+    fn default() -> SeriesData {
+        SeriesData {
+            open: gorilla::Encoder::new(),
+            open_min_t: i64::MIN,
+            open_end_t: i64::MIN,
+            next_t: i64::MIN,
+            first_row: 0,
+            next_row: 0,
+            last: Mark::default(),
+            sealed: Vec::new(),
+            rare: None,
         }
     }
 }
@@ -129,108 +152,132 @@ impl Series {
 impl SeriesData {
     /// Whether there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
-        self.next_row == self.first_row && self.late.is_empty()
+        self.next_row == self.first_row && self.late().is_empty()
     }
 
-    /// The newest row ever appended in order.
-    pub(crate) fn newest(&self) -> Option<Sample> {
-        self.newest
+    /// The first time that is in order.
+    pub(crate) fn next_t(&self) -> i64 {
+        self.next_t
+    }
+
+    fn late(&self) -> &[Late] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.late)
+    }
+
+    fn older(&self) -> &[Mark] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.older)
     }
 
     /// A range that holds all rows.
     pub(crate) fn time_range(&self) -> TimeRange {
-        let late = match (self.late.first(), self.late.last()) {
+        let late = match (self.late().first(), self.late().last()) {
             (Some(a), Some(b)) => TimeRange::inclusive(a.t, b.t),
             _ => TimeRange::new(0, 0),
         };
-        let first = self.sealed.first().map(|c| c.min_t).or(self.open.as_ref().map(|o| o.min_t));
-        match (first, self.last_row()) {
+        let open = self.open.last().map(|last| (self.open_min_t, last.t));
+        let first = self.sealed.first().map(|c| c.min_t).or(open.map(|(min_t, _)| min_t));
+        let last = open.map(|(_, max_t)| max_t).or(self.sealed.last().map(|c| c.max_t));
+        match (first, last) {
             (Some(first), Some(last)) => late.hull(TimeRange::inclusive(first, last)),
             _ => late,
-        }
-    }
-
-    /// The time of the last row still here.
-    fn last_row(&self) -> Option<i64> {
-        match &self.open {
-            Some(open) => open.encoder.last().map(|s| s.t),
-            None => self.sealed.last().map(|c| c.max_t),
         }
     }
 
     /// Adds a row of commit `lsn`: in order if it is newer than all, late otherwise. A second row at
     /// one time is ignored (verdicts have ruled it out). `pinned` is the oldest pinned commit. Returns
     /// the bytes that memory grew by.
-    pub(crate) fn append(&mut self, lsn: Lsn, t: i64, v: f64, range_ms: i64, pinned: Option<Lsn>) -> u64 {
-        match self.newest {
-            Some(newest) if t <= newest.t => self.append_late(lsn, t, v),
-            _ => self.append_in_order(lsn, t, v, range_ms, pinned),
+    #[inline(always)]
+    pub(crate) fn append(&mut self, lsn: Lsn, t: i64, v: f64, range_ms: i64, pinned: Option<Lsn>) -> i64 {
+        if t < self.next_t {
+            return self.append_late(lsn, t, v);
         }
+        if self.last.lsn != lsn {
+            self.mark(lsn, pinned);
+        }
+        let mut grown = 0;
+        if t >= self.open_end_t || self.open.rows() >= CHUNK_ROWS {
+            grown = self.begin_chunk(t, range_ms);
+        }
+        let before = self.open.allocated_bytes();
+        self.open.append(t, v);
+        // No row is at the maximum, which is reserved.
+        self.next_t = t.saturating_add(1);
+        self.next_row += 1;
+        grown + signed(self.open.allocated_bytes()) - signed(before)
     }
 
-    fn append_late(&mut self, lsn: Lsn, t: i64, v: f64) -> u64 {
-        match self.late.binary_search_by_key(&t, |late| late.t) {
+    #[cold]
+    fn append_late(&mut self, lsn: Lsn, t: i64, v: f64) -> i64 {
+        let late = &mut self.rare.get_or_insert_default().late;
+        match late.binary_search_by_key(&t, |late| late.t) {
             Ok(_) => 0,
             Err(at) => {
-                self.late.insert(at, Late { t, v, lsn });
-                std::mem::size_of::<Late>() as u64
+                late.insert(at, Late { t, v, lsn });
+                signed(std::mem::size_of::<Late>())
             }
         }
-    }
-
-    fn append_in_order(&mut self, lsn: Lsn, t: i64, v: f64, range_ms: i64, pinned: Option<Lsn>) -> u64 {
-        self.mark(lsn, pinned);
-        let full = |open: &Open| {
-            open.encoder.rows() >= CHUNK_ROWS || open.min_t.div_euclid(range_ms) != t.div_euclid(range_ms)
-        };
-        let mut grown = 0;
-        if self.open.as_ref().is_some_and(full) {
-            grown = self.seal();
-        }
-        let open = self.open.get_or_insert_with(|| Open { min_t: t, encoder: gorilla::Encoder::new() });
-        let before = open.encoder.payload_bytes();
-        open.encoder.append(t, v);
-        self.newest = Some(Sample { t, v });
-        self.next_row += 1;
-        grown + open.encoder.payload_bytes().saturating_sub(before) as u64
     }
 
     /// Notes how many rows there were before commit `lsn`, once for each commit.
+    #[inline]
     fn mark(&mut self, lsn: Lsn, pinned: Option<Lsn>) {
-        if self.last.lsn == lsn {
-            return;
-        }
-        match pinned {
-            None => self.older.clear(),
-            Some(oldest) => {
-                self.older.retain(|m| m.lsn > oldest);
-                if self.last.lsn > oldest {
-                    self.older.push(self.last);
-                }
-            }
+        if self.rare.is_some() || pinned.is_some() {
+            self.keep_mark(pinned);
         }
         self.last = Mark { lsn, rows: self.next_row };
     }
 
-    /// Closes the open chunk; returns the bytes that memory grew by.
-    fn seal(&mut self) -> u64 {
-        let Some(open) = self.open.take() else { return 0 };
-        let max_t = open.encoder.last().map_or(open.min_t, |s| s.t);
-        let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload: open.encoder.payload().to_vec() };
-        let sealed = Sealed { min_t: open.min_t, max_t, rows: open.encoder.rows(), chunk: Arc::new(chunk) };
-        self.sealed.push(sealed);
-        std::mem::size_of::<Sealed>() as u64
+    /// Keeps the last mark if a pinned reader needs it, and drops those that none does.
+    #[cold]
+    fn keep_mark(&mut self, pinned: Option<Lsn>) {
+        let needed = |mark: &Mark| pinned.is_some_and(|oldest| mark.lsn > oldest);
+        if let Some(rare) = &mut self.rare {
+            rare.older.retain(needed);
+        }
+        if needed(&self.last) {
+            self.rare.get_or_insert_default().older.push(self.last);
+        }
+        if self.rare.as_ref().is_some_and(|rare| rare.late.is_empty() && rare.older.is_empty()) {
+            self.rare = None;
+        }
+    }
+
+    /// Begins a chunk at `t`, with room for what the one before it took; returns the bytes that memory grew by.
+    #[cold]
+    fn begin_chunk(&mut self, t: i64, range_ms: i64) -> i64 {
+        // A little more, so that it seldom grows; a chunk that is sealed gives back what is above an eighth.
+        let room = self.open.payload_bytes() * 17 / 16 + 8;
+        let mut grown = 0;
+        if self.open.rows() > 0 {
+            grown = self.seal();
+            self.open = gorilla::Encoder::with_room(room);
+        }
+        self.open_min_t = t;
+        self.open_end_t = t.div_euclid(range_ms).saturating_add(1).saturating_mul(range_ms);
+        grown + signed(self.open.allocated_bytes())
+    }
+
+    /// Closes the open chunk, which has rows; returns the bytes that memory grew by.
+    fn seal(&mut self) -> i64 {
+        let open = std::mem::take(&mut self.open);
+        let (rows, before) = (open.rows(), open.allocated_bytes());
+        let max_t = open.last().map_or(self.open_min_t, |s| s.t);
+        let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload: open.into_payload() };
+        let grown = SEALED_BYTES + signed(chunk.payload.capacity()) - signed(before);
+        self.sealed.push(Sealed { min_t: self.open_min_t, max_t, rows, chunk: Arc::new(chunk) });
+        self.open_end_t = i64::MIN;
+        grown
     }
 
     /// The number of the first row that a reader at `lsn` does not see.
     fn visible_end(&self, lsn: Lsn) -> u64 {
-        let marks = self.older.iter().chain(std::iter::once(&self.last));
+        let marks = self.older().iter().chain(std::iter::once(&self.last));
         marks.into_iter().find(|m| m.lsn > lsn).map_or(self.next_row, |m| m.rows).max(self.first_row)
     }
 
     /// Whether a reader at `lsn` sees anything.
     pub(crate) fn has_visible(&self, lsn: Lsn) -> bool {
-        self.visible_end(lsn) > self.first_row || self.late.iter().any(|late| late.lsn <= lsn)
+        self.visible_end(lsn) > self.first_row || self.late().iter().any(|late| late.lsn <= lsn)
     }
 
     /// The chunks that overlap `range`, cut to what a reader at `lsn` sees, in order of their first
@@ -249,13 +296,12 @@ impl SeriesData {
                 out.extend(cut(whole, rows, || Arc::clone(&c.chunk))?);
             }
         }
-        if let Some(open) = &self.open {
-            let rows = visible(row, open.encoder.rows());
-            let max_t = open.encoder.last().map_or(open.min_t, |s| s.t);
-            if open.min_t < range.end() && range.start() <= max_t {
-                let payload = || open.encoder.payload().to_vec();
+        if let Some(last) = self.open.last() {
+            let rows = visible(row, self.open.rows());
+            if self.open_min_t < range.end() && range.start() <= last.t {
+                let payload = || self.open.payload();
                 let chunk = || Arc::new(EncodedChunk { encoding: Encoding::Gorilla, payload: payload() });
-                out.extend(cut((open.min_t, max_t, open.encoder.rows()), rows, chunk)?);
+                out.extend(cut((self.open_min_t, last.t, self.open.rows()), rows, chunk)?);
             }
         }
         self.push_late(lsn, range, &mut out);
@@ -264,7 +310,7 @@ impl SeriesData {
     }
 
     fn push_late(&self, lsn: Lsn, range: TimeRange, out: &mut Vec<ChunkHandle>) {
-        let visible = self.late.iter().filter(|late| late.lsn <= lsn && range.contains(late.t));
+        let visible = self.late().iter().filter(|late| late.lsn <= lsn && range.contains(late.t));
         let (t, v): (Vec<i64>, Vec<f64>) = visible.map(|late| (late.t, late.v)).unzip();
         let rows = usize::from(u16::MAX);
         for (t, v) in t.chunks(rows).zip(v.chunks(rows)) {
@@ -278,14 +324,19 @@ impl SeriesData {
 
     /// The value at `t`, if there is a row.
     pub(crate) fn value_at(&self, t: i64) -> Result<Option<f64>, DecodeError> {
-        if let Ok(at) = self.late.binary_search_by_key(&t, |late| late.t) {
-            return Ok(self.late.get(at).map(|late| late.v));
+        if let Ok(at) = self.late().binary_search_by_key(&t, |late| late.t) {
+            return Ok(self.late().get(at).map(|late| late.v));
+        }
+        if let Some(last) = self.open.last().filter(|last| last.t == t) {
+            return Ok(Some(last.v));
         }
         let at = self.sealed.partition_point(|c| c.max_t < t);
         let mut rows = Columns::default();
-        match (self.sealed.get(at), &self.open) {
-            (Some(c), _) if c.min_t <= t => c.chunk.decode_into(&mut rows)?,
-            (None, Some(open)) if open.min_t <= t => gorilla::decode_into(open.encoder.payload(), &mut rows)?,
+        match self.sealed.get(at) {
+            Some(c) if c.min_t <= t => c.chunk.decode_into(&mut rows)?,
+            None if self.open.rows() > 0 && self.open_min_t <= t => {
+                gorilla::decode_into(&self.open.payload(), &mut rows)?;
+            }
             _ => return Ok(None),
         }
         Ok(rows.t.binary_search(&t).ok().and_then(|i| rows.v.get(i).copied()))
@@ -298,9 +349,11 @@ impl SeriesData {
         if !self.time_range().overlaps(range) {
             return Ok(None);
         }
-        let (newest, first_row) = (self.newest, self.first_row);
-        let mut kept = SeriesData { newest, first_row, next_row: first_row, ..SeriesData::default() };
-        kept.late = self.late.iter().filter(|l| l.lsn > lsn || !range.contains(l.t)).copied().collect();
+        let (next_t, first_row) = (self.next_t, self.first_row);
+        let mut kept = SeriesData { next_t, first_row, next_row: first_row, ..SeriesData::default() };
+        let late: Vec<Late> =
+            self.late().iter().filter(|l| l.lsn > lsn || !range.contains(l.t)).copied().collect();
+        let late_gone = self.late().len() - late.len();
         let end = self.visible_end(lsn);
         let mut row = self.first_row;
         let mut gone = 0;
@@ -314,13 +367,13 @@ impl SeriesData {
             }
             row += rows;
         }
-        if let Some(open) = &self.open {
-            gone += kept.keep_open(open, range, row, end)?;
+        if self.open.rows() > 0 {
+            gone += kept.keep_open(self, range, row, end)?;
         }
-        if gone == 0 && kept.late.len() == self.late.len() {
+        if gone == 0 && late_gone == 0 {
             return Ok(None);
         }
-        kept.renumber(self, gone);
+        kept.renumber(self, late, gone);
         Ok(Some(kept))
     }
 
@@ -349,47 +402,62 @@ impl SeriesData {
         }
         let kept = u64::from(encoder.rows());
         if let Some(min_t) = min_t {
-            self.open = Some(Open { min_t, encoder });
+            (self.open, self.open_min_t) = (encoder, min_t);
             self.seal();
             self.next_row += kept;
         }
         Ok(rows.len() as u64 - kept)
     }
 
-    fn keep_open(&mut self, open: &Open, range: TimeRange, row: u64, end: u64) -> Result<u64, DecodeError> {
-        let max_t = open.encoder.last().map_or(open.min_t, |s| s.t);
-        if !(open.min_t < range.end() && range.start() <= max_t) {
-            self.next_row += u64::from(open.encoder.rows());
-            self.open = Some(open.clone());
+    fn keep_open(
+        &mut self,
+        from: &SeriesData,
+        range: TimeRange,
+        row: u64,
+        end: u64,
+    ) -> Result<u64, DecodeError> {
+        let max_t = from.open.last().map_or(from.open_min_t, |s| s.t);
+        if !(from.open_min_t < range.end() && range.start() <= max_t) {
+            self.next_row += u64::from(from.open.rows());
+            self.open = from.open.clone();
+            (self.open_min_t, self.open_end_t) = (from.open_min_t, from.open_end_t);
             return Ok(0);
         }
-        self.keep_rows(open.encoder.payload(), range, row, end)
+        self.keep_rows(&from.open.payload(), range, row, end)
     }
 
     /// Gives the kept rows their numbers: those they had if the newest are all still here, so that
     /// marks of commits after the flush stay true.
-    fn renumber(&mut self, before: &SeriesData, gone: u64) {
+    fn renumber(&mut self, before: &SeriesData, late: Vec<Late>, gone: u64) {
         self.first_row += gone;
         self.next_row += gone;
         self.last = before.last;
-        self.older.clone_from(&before.older);
         let first = self.first_row;
         self.last.rows = self.last.rows.max(first);
-        self.older.iter_mut().for_each(|m| m.rows = m.rows.max(first));
+        let older: Vec<Mark> =
+            before.older().iter().map(|m| Mark { rows: m.rows.max(first), ..*m }).collect();
+        if !late.is_empty() || !older.is_empty() {
+            self.rare = Some(Box::new(Rare { late, older }));
+        }
     }
 
     /// The bytes of chunks and late rows.
     pub(crate) fn bytes(&self) -> u64 {
-        let sealed: usize =
-            self.sealed.iter().map(|c| c.chunk.payload.len() + std::mem::size_of::<Sealed>()).sum();
-        let open = self.open.as_ref().map_or(0, |o| o.encoder.payload_bytes());
-        (sealed + open + self.late.len() * std::mem::size_of::<Late>()) as u64
+        let sealed: usize = self.sealed.iter().map(|c| c.chunk.payload.capacity()).sum();
+        let late = std::mem::size_of_val(self.late());
+        let bytes = sealed + self.open.allocated_bytes() + late;
+        bytes as u64 + SEALED_BYTES.unsigned_abs() * self.sealed.len() as u64
     }
 
     /// The rows here, late ones included, seen or not.
     pub(crate) fn rows(&self) -> u64 {
-        self.next_row - self.first_row + self.late.len() as u64
+        self.next_row - self.first_row + self.late().len() as u64
     }
+}
+
+/// A number of bytes as a change of it.
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// A chunk of `(min_t, max_t, rows)`, or a copy of its first `visible` rows.

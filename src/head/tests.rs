@@ -105,6 +105,22 @@ fn verdicts() {
 }
 
 #[test]
+fn a_batch_that_was_not_applied_is_judged_the_same_again() {
+    let head = Head::new(options(), 1);
+    let (a, b) = (head.series(&labels(1)).unwrap(), head.series(&labels(2)).unwrap());
+    commit(&head, 1, &[Row { series: a, t: 100, v: 1.0 }]);
+    let row = |series, t| Row { series, t, v: 2.0 };
+    let batch = [row(a, 200), row(b, 50), row(a, 200), row(a, 150), row(b, 60)];
+    let mut first = Verdicts::default();
+    head.judge(&batch, 0, &mut first).unwrap();
+    assert_eq!((first.accepted.len(), first.duplicates), (4, 1));
+    head.settle(&first.accepted);
+    let again = commit(&head, 2, &batch);
+    assert_eq!((again.accepted, again.duplicates), (first.accepted, first.duplicates));
+    assert_eq!(commit(&head, 3, &batch).duplicates, 5);
+}
+
+#[test]
 fn a_collected_series_leaves_a_stale_reference() {
     let head = Arc::new(Head::new(options(), 1));
     let old = head.series(&labels(1)).unwrap();
@@ -201,7 +217,7 @@ fn random_steps(seed: u64) {
                 }
                 let verdicts = commit(&head, lsn, &rows);
                 for row in &verdicts.accepted {
-                    let name = head.labels_of(row.slot).unwrap().to_string();
+                    let name = head.labels_of(row.series).unwrap().to_string();
                     model.insert((name, row.t), row.v.to_bits());
                 }
             }

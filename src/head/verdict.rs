@@ -1,16 +1,16 @@
 //! The verdict on each row of a batch, and the rows' way into the series.
 //!
 //! Verdicts are final: they are given under the commit lock against the series as they are, with what the same
-//! batch has accepted so far. The common row, newer than all before it in its series, costs one
-//! comparison; a row at or before the newest is looked up.
+//! batch has accepted so far, which the series' gates remember until it is applied or [`Head::settle`] is called. The common row,
+//! newer than all before it in its series, costs a look at its gate; a row at or before the newest is looked up.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 
 use crate::error::{AppendError, Error, Result};
-use crate::head::series::{Series, Staged};
-use crate::head::{Head, place};
-use crate::model::{Lsn, Sample, SeriesRef};
+use crate::head::series::Series;
+use crate::head::{Gate, Head, RUN, Shard, place};
+use crate::model::{Lsn, SeriesRef};
+use crate::wal::WalSample;
 
 /// One row of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -20,19 +20,11 @@ pub(crate) struct Row {
     pub(crate) v: f64,
 }
 
-/// An accepted row.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Accepted {
-    pub(crate) slot: u32,
-    pub(crate) t: i64,
-    pub(crate) v: f64,
-}
-
 /// What became of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
-    /// To be stored, in the batch's order.
-    pub(crate) accepted: Vec<Accepted>,
+    /// To be stored, in the batch's order; the series are slots.
+    pub(crate) accepted: Vec<WalSample>,
     /// Equal to what is stored already.
     pub(crate) duplicates: u64,
     /// (index in the batch, why).
@@ -50,110 +42,158 @@ impl Verdicts {
 
 /// The verdict on one row.
 enum Verdict {
-    Take,
+    Take(WalSample),
     Duplicate,
     Reject(AppendError),
 }
 
 impl Head {
-    /// Judges a batch at `now_ms`. Changes nothing that anybody sees.
+    /// Judges a batch at `now_ms`. Changes nothing that anybody sees; if the batch is not applied then,
+    /// [`settle`](Head::settle) must follow. After an error nothing must.
     pub(crate) fn judge(&self, rows: &[Row], now_ms: i64, out: &mut Verdicts) -> Result<()> {
         out.clear();
-        let judged = self.judged.fetch_add(1, Ordering::Relaxed) + 1;
-        let limit = now_ms.saturating_add(self.options.max_future_ms);
+        out.accepted.reserve(rows.len());
+        let judged = self.judge_rows(rows, now_ms, out);
+        if judged.is_err() {
+            self.settle(&out.accepted);
+        }
+        judged
+    }
+
+    fn judge_rows(&self, rows: &[Row], now_ms: i64, out: &mut Verdicts) -> Result<()> {
+        // The maximum is reserved: no row is there.
+        let limit = now_ms.saturating_add(self.options.max_future_ms).min(i64::MAX - 1);
         let mut late = LateRows::default();
-        let mut index = 0;
-        while let Some(first) = rows.get(index) {
+        let mut rest = rows;
+        while let Some(first) = rest.first() {
             let Some((slot, _)) = first.series.slot(self.tag) else {
-                out.rejected.push((index, AppendError::StaleRef));
-                index += 1;
+                out.rejected.push((rows.len() - rest.len(), AppendError::StaleRef));
+                rest = rest.get(1..).unwrap_or_default();
                 continue;
             };
-            let (shard, _) = place(slot);
+            let (shard, at) = place(slot);
             let Some(lock) = self.shards.get(shard) else { break };
-            let mut guard = lock.write();
-            while let Some(row) = rows.get(index) {
-                let Some((slot, generation)) = row.series.slot(self.tag) else { break };
-                let (this, at) = place(slot);
-                if this != shard {
-                    break;
+            let mut shard = lock.write();
+            let first_of_run = at - slot as usize % RUN;
+            while let Some(row) = rest.first().filter(|row| row.series.run() == first.series.run()) {
+                let gates = shard.gates.get_mut(first_of_run..).unwrap_or_default();
+                let before = out.accepted.len();
+                let common = rest.iter().map_while(|row| row.pass(first.series.run(), gates, limit));
+                out.accepted.extend(common);
+                let passed = out.accepted.len() - before;
+                if passed > 0 {
+                    rest = rest.get(passed..).unwrap_or_default();
+                    continue;
                 }
-                let live = guard.get_mut(at).and_then(Option::as_mut).filter(|s| s.generation == generation);
-                let verdict = match live {
-                    None => Verdict::Reject(AppendError::StaleRef),
-                    Some(series) => self.judge_row(series, slot, judged, row, limit, &mut late, out)?,
-                };
-                match verdict {
-                    Verdict::Take => out.accepted.push(Accepted { slot, t: row.t, v: row.v }),
+                match self.judge_row(&shard, row, limit, &mut late, out)? {
+                    Verdict::Take(sample) => out.accepted.push(sample),
                     Verdict::Duplicate => out.duplicates += 1,
-                    Verdict::Reject(why) => out.rejected.push((index, why)),
+                    Verdict::Reject(why) => out.rejected.push((rows.len() - rest.len(), why)),
                 }
-                index += 1;
+                rest = rest.get(1..).unwrap_or_default();
             }
         }
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one row against all that a verdict depends on")]
+    /// The verdict on a row that is not simply the newest of its series.
+    #[cold]
     fn judge_row(
         &self,
-        series: &mut Series,
-        slot: u32,
-        judged: u64,
+        shard: &Shard,
         row: &Row,
         limit: i64,
         late: &mut LateRows,
         out: &Verdicts,
     ) -> Result<Verdict> {
-        let newest = series.newest_staged(judged);
+        let stale = Ok(Verdict::Reject(AppendError::StaleRef));
+        let Some((slot, generation)) = row.series.slot(self.tag) else { return stale };
+        let (_, at) = place(slot);
+        let (Some(gate), Some(Some(series))) = (shard.gates.get(at), shard.series.get(at)) else {
+            return stale;
+        };
+        if gate.generation != Some(generation) {
+            return stale;
+        }
         if row.t == i64::MAX {
             return Ok(Verdict::Reject(AppendError::BadTimestamp));
         }
         if row.t > limit {
             return Ok(Verdict::Reject(AppendError::TooFarInFuture));
         }
-        let newest = match newest {
-            Some(newest) if row.t <= newest.t => newest,
-            _ => {
-                series.staged = Staged { judged, newest: Some(Sample { t: row.t, v: row.v }) };
-                return Ok(Verdict::Take);
-            }
-        };
-        if let Some(stored) = late.value_at(series, slot, row.t, &newest, out)? {
+        let sample = WalSample { series: slot, t: row.t, v: row.v };
+        let newest_t = gate.next_t.saturating_sub(1);
+        if let Some(stored) = late.value_at(series, &sample, gate.next_t, out)? {
             return Ok(match stored.to_bits() == row.v.to_bits() {
                 true => Verdict::Duplicate,
                 false => Verdict::Reject(AppendError::Conflict),
             });
         }
-        if row.t == newest.t || newest.t.saturating_sub(row.t) <= self.options.out_of_order_window_ms {
-            late.note(slot, row);
-            return Ok(Verdict::Take);
+        if row.t == newest_t || newest_t.saturating_sub(row.t) <= self.options.out_of_order_window_ms {
+            late.note(&sample);
+            return Ok(Verdict::Take(sample));
         }
         Ok(Verdict::Reject(AppendError::TooOld))
     }
 
+    /// A batch that was judged is not applied: the gates of its series forget what they let through.
+    pub(crate) fn settle(&self, rows: &[WalSample]) {
+        self.for_each_of(rows, |gate, series, _| gate.next_t = series.data.next_t());
+    }
+
     /// Adds accepted rows as commit `lsn`; they are seen once it is visible.
-    pub(crate) fn apply(&self, lsn: Lsn, rows: &[Accepted]) {
+    pub(crate) fn apply(&self, lsn: Lsn, rows: &[WalSample]) {
         self.widen(rows);
         let pinned = self.pins.oldest();
+        let range_ms = self.options.range_ms;
         let mut grown = 0;
-        let mut index = 0;
-        while let Some(first) = rows.get(index) {
-            let (shard, _) = place(first.slot);
-            let Some(lock) = self.shards.get(shard) else { break };
-            let mut guard = lock.write();
-            while let Some(row) = rows.get(index) {
-                let (this, at) = place(row.slot);
-                if this != shard {
-                    break;
+        self.for_each_of(rows, |gate, series, row| {
+            grown += series.data.append(lsn, row.t, row.v, range_ms, pinned);
+            gate.next_t = series.data.next_t();
+        });
+        match u64::try_from(grown) {
+            Ok(grown) => self.grow(grown),
+            Err(_) => self.shrink(grown.unsigned_abs()),
+        }
+    }
+
+    /// Calls `f` with each row and its series, under the lock of its shard.
+    #[inline]
+    fn for_each_of(&self, rows: &[WalSample], mut f: impl FnMut(&mut Gate, &mut Series, &WalSample)) {
+        for run in rows.chunk_by(|a, b| a.series as usize / RUN == b.series as usize / RUN) {
+            let Some(first) = run.first() else { continue };
+            let (shard, at) = place(first.series);
+            let Some(lock) = self.shards.get(shard) else { continue };
+            let mut shard = lock.write();
+            let Shard { gates, series } = &mut *shard;
+            let first_of_run = at - first.series as usize % RUN;
+            let gates = gates.get_mut(first_of_run..).unwrap_or_default();
+            let series = series.get_mut(first_of_run..).unwrap_or_default();
+            for row in run {
+                let at = row.series as usize % RUN;
+                if let (Some(gate), Some(Some(series))) = (gates.get_mut(at), series.get_mut(at)) {
+                    f(gate, series, row);
                 }
-                if let Some(Some(series)) = guard.get_mut(at) {
-                    grown += series.data.append(lsn, row.t, row.v, self.options.range_ms, pinned);
-                }
-                index += 1;
             }
         }
-        self.grow(grown);
+    }
+}
+
+impl Row {
+    /// The accepted row, if it is of this run of slots, its series lives, and it is the newest and not above `limit`;
+    /// the next one must be newer still.
+    #[inline(always)]
+    fn pass(&self, run: u64, gates: &mut [Gate], limit: i64) -> Option<WalSample> {
+        let (slot, generation) = self.series.parts();
+        let gate = gates.get_mut(slot as usize % RUN)?;
+        let passes = self.series.run() == run
+            && gate.generation == Some(generation)
+            && (gate.next_t..=limit).contains(&self.t);
+        if !passes {
+            return None;
+        }
+        gate.next_t = self.t + 1;
+        Some(WalSample { series: slot, t: self.t, v: self.v })
     }
 }
 
@@ -166,33 +206,36 @@ struct LateRows {
 }
 
 impl LateRows {
-    /// The value at `t` in the series or in what the batch has accepted of it.
+    /// The value at the time of `row` in the series or in what the batch has accepted of it; `staged_t` is the first time
+    /// behind both.
     fn value_at(
         &mut self,
         series: &Series,
-        slot: u32,
-        t: i64,
-        newest: &Sample,
+        row: &WalSample,
+        staged_t: i64,
         out: &Verdicts,
     ) -> Result<Option<f64>> {
+        let t = row.t;
         let stored = |t| series.data.value_at(t).map_err(|e| Error::corrupt("(head)", 0, e));
-        let newest_stored = series.data.newest().is_some_and(|s| s.t == newest.t) && t == newest.t;
         // The common duplicate needs no table. The newest row may be gone (deleted or flushed): then the batch may
         // have brought another.
-        if newest_stored && let Some(v) = stored(t)? {
+        if t.saturating_add(1) == staged_t
+            && series.data.next_t() == staged_t
+            && let Some(v) = stored(t)?
+        {
             return Ok(Some(v));
         }
         for row in out.accepted.iter().skip(self.seen) {
-            self.rows.insert((row.slot, row.t), row.v);
+            self.rows.insert((row.series, row.t), row.v);
         }
         self.seen = out.accepted.len();
-        match self.rows.get(&(slot, t)) {
+        match self.rows.get(&(row.series, t)) {
             Some(v) => Ok(Some(*v)),
             None => stored(t),
         }
     }
 
-    fn note(&mut self, slot: u32, row: &Row) {
-        self.rows.insert((slot, row.t), row.v);
+    fn note(&mut self, row: &WalSample) {
+        self.rows.insert((row.series, row.t), row.v);
     }
 }

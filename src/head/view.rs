@@ -44,7 +44,7 @@ impl HeadView {
     fn sees(&self, slot: u32) -> bool {
         let (shard, at) = place(slot);
         let Some(shard) = self.head.shards.get(shard) else { return false };
-        match shard.read().get(at) {
+        match shard.read().series.get(at) {
             Some(Some(series)) => series.as_of(self.pin.edition()).has_visible(self.pin.lsn()),
             _ => false,
         }
@@ -102,7 +102,7 @@ impl SeriesStream for Stream {
             let (shard, at) = place(slot);
             let Some(shard) = self.view.head.shards.get(shard) else { continue };
             let shard = shard.read();
-            let Some(Some(series)) = shard.get(at) else { continue };
+            let Some(Some(series)) = shard.series.get(at) else { continue };
             if series.labels != labels {
                 continue;
             }

@@ -60,20 +60,15 @@ impl MemIndex {
             return;
         }
         for (name, value) in labels.iter() {
-            // Nearly always the name is there: look before allocating a key.
-            if !self.labels.contains_key(name) {
-                self.labels.insert(name.into(), Label::default());
-            }
-            let Some(label) = self.labels.get_mut(name) else { continue };
-            label.all.insert(id);
             self.memory_bytes += size_of::<u32>();
-            match label.values.get_mut(value) {
-                Some(ids) => ids.insert(id),
-                None => {
-                    label.values.insert(value.into(), Ids::One(id));
-                    self.pairs += 1;
-                    self.memory_bytes += PAIR_BYTES + value.len();
-                }
+            // Nearly always the name is there: look before allocating a key.
+            let is_new = match self.labels.get_mut(name) {
+                Some(label) => label.insert(id, value),
+                None => self.labels.entry(name.into()).or_default().insert(id, value),
+            };
+            if is_new {
+                self.pairs += 1;
+                self.memory_bytes += PAIR_BYTES + value.len();
             }
         }
     }
@@ -189,6 +184,23 @@ impl TermIndex for MemIndex {
             ids.unite_into(out);
         }
         Ok(())
+    }
+}
+
+impl Label {
+    /// Adds a series with this value; whether it is the first one.
+    fn insert(&mut self, id: u32, value: &str) -> bool {
+        self.all.insert(id);
+        match self.values.get_mut(value) {
+            Some(ids) => {
+                ids.insert(id);
+                false
+            }
+            None => {
+                self.values.insert(value.into(), Ids::One(id));
+                true
+            }
+        }
     }
 }
 

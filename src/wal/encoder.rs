@@ -110,7 +110,7 @@ impl SegmentEncoder {
             }
         }
         self.strings.truncate(self.undo.strings());
-        self.undo.roll_back(&mut self.state);
+        self.undo.roll_back(&self.numbers, &mut self.state);
     }
 
     #[cold]

@@ -52,10 +52,17 @@ pub(crate) struct Wal {
     frame: Vec<u8>,
 }
 
+/// An open file, and its name for errors.
+#[derive(Debug)]
+struct Target {
+    file: Arc<dyn AppendFile>,
+    path: PathBuf,
+}
+
 /// The segment that takes records.
 #[derive(Debug)]
 struct Active {
-    file: Arc<dyn AppendFile>,
+    target: Arc<Target>,
     info: SegmentInfo,
     salt: u32,
     /// Where the last good record ends.
@@ -67,7 +74,7 @@ struct Active {
 /// Makes durable what was written when it was taken, without the commit lock.
 #[derive(Clone, Debug)]
 pub(crate) struct SyncPoint {
-    file: Option<(Arc<dyn AppendFile>, PathBuf)>,
+    target: Option<Arc<Target>>,
     lsn: Lsn,
     broken: Arc<AtomicBool>,
 }
@@ -82,8 +89,8 @@ impl SyncPoint {
     /// nothing any more, and every later sync fails.
     pub(crate) fn sync(&self) -> Result<()> {
         check_usable(&self.broken)?;
-        if let Some((file, path)) = &self.file {
-            file.sync().map_err(|e| failed_sync(&self.broken, path.clone(), e))?;
+        if let Some(target) = &self.target {
+            target.sync(&self.broken)?;
             // Somebody else's failure may have taken our bytes with it.
             check_usable(&self.broken).map_err(|e| e.with_applied(Applied::Unknown))?;
         }
@@ -101,9 +108,14 @@ fn check_usable(broken: &AtomicBool) -> Result<()> {
     }
 }
 
-fn failed_sync(broken: &AtomicBool, path: PathBuf, error: std::io::Error) -> Error {
-    broken.store(true, Ordering::Release);
-    Error::io("sync the write-ahead log", path, error).with_applied(Applied::Unknown)
+impl Target {
+    /// Makes durable what was written; a failure is final.
+    fn sync(&self, broken: &AtomicBool) -> Result<()> {
+        self.file.sync().map_err(|e| {
+            broken.store(true, Ordering::Release);
+            Error::io("sync the write-ahead log", &self.path, e).with_applied(Applied::Unknown)
+        })
+    }
 }
 
 impl Wal {
@@ -214,8 +226,8 @@ impl Wal {
 
     /// A handle that syncs what is written so far, without the commit lock.
     pub(crate) fn sync_point(&self) -> SyncPoint {
-        let file = self.active.as_ref().map(|a| (Arc::clone(&a.file), a.info.path.clone()));
-        SyncPoint { file, lsn: self.written, broken: Arc::clone(&self.broken) }
+        let target = self.active.as_ref().map(|a| Arc::clone(&a.target));
+        SyncPoint { target, lsn: self.written, broken: Arc::clone(&self.broken) }
     }
 
     /// A sync point was synced: later records say so. `lsn` is that of the sync point.
@@ -234,7 +246,7 @@ impl Wal {
         let Some(active) = &self.active else {
             return Ok(());
         };
-        active.file.sync().map_err(|e| failed_sync(&self.broken, active.info.path.clone(), e))?;
+        active.target.sync(&self.broken)?;
         self.seal();
         Ok(())
     }
@@ -306,7 +318,7 @@ impl Wal {
     pub(crate) fn close(&mut self) -> Result<()> {
         check_usable(&self.broken)?;
         if let Some(active) = self.active.as_ref().filter(|a| !a.ended) {
-            active.file.sync().map_err(|e| failed_sync(&self.broken, active.info.path.clone(), e))?;
+            active.target.sync(&self.broken)?;
             self.synced = self.last();
             self.payload.clear();
             let _ = self.write(RecordKind::Close, self.last());
@@ -354,7 +366,8 @@ impl Wal {
             damaged: false,
         };
         self.encoder.begin_segment();
-        self.active = Some(Active { file, info, salt: header.salt(), end: 0, ended: false });
+        let target = Arc::new(Target { file, path: info.path.clone() });
+        self.active = Some(Active { target, info, salt: header.salt(), end: 0, ended: false });
         self.begin(&header).inspect_err(|_| {
             // Without a record in it, it is as good as gone; this keeps a full disk tidy. If it stays, it
             // leaves with the others, so that no hole is left behind it.
@@ -372,7 +385,7 @@ impl Wal {
             return Ok(());
         };
         active.append(&header.encode(), self.options.allocate_bytes)?;
-        let synced = active.file.sync();
+        let synced = active.target.file.sync();
         synced.map_err(|e| Error::io("sync the new segment", &active.info.path, e))?;
         self.fs.sync_dir(&self.dir).map_err(|e| Error::io("sync the directory", &self.dir, e))?;
         if self.families.is_empty() {
@@ -381,7 +394,7 @@ impl Wal {
         self.restate()?;
         match &self.active {
             Some(active) => {
-                active.file.sync().map_err(|e| Error::io("sync the new segment", &active.info.path, e))
+                active.target.file.sync().map_err(|e| Error::io("sync the new segment", &active.info.path, e))
             }
             None => Ok(()),
         }
@@ -447,7 +460,7 @@ impl Active {
         if upto > self.info.bytes {
             self.reserve(upto, step)?;
         }
-        if let Err(fault) = self.file.append(bytes) {
+        if let Err(fault) = self.target.file.append(bytes) {
             self.ended = true;
             let whole = fault.written >= bytes.len();
             let applied = if whole { Applied::Unknown } else { Applied::No };
@@ -461,9 +474,9 @@ impl Active {
     /// A step ahead if there is room for it, else just what is needed.
     fn reserve(&mut self, upto: u64, step: u64) -> Result<()> {
         let ahead = upto.checked_next_multiple_of(step.max(1)).unwrap_or(upto);
-        let reserved = match self.file.allocate(ahead) {
+        let reserved = match self.target.file.allocate(ahead) {
             Ok(()) => Ok(ahead),
-            Err(_) if ahead > upto => self.file.allocate(upto).map(|()| upto),
+            Err(_) if ahead > upto => self.target.file.allocate(upto).map(|()| upto),
             Err(e) => Err(e),
         };
         self.info.bytes =

@@ -188,7 +188,7 @@ fn a_record_that_was_taken_back_leaves_no_trace() {
     let rows = [row(0, 7, 3.0), row(1, 7, 1.0), row(0, 8, 4.0)];
     Encoder::default().encode(&news, (&rows, &[0, 1, 0]), (&mut state, &mut undo), &mut out);
     assert_ne!(state, before);
-    undo.roll_back(&mut state);
+    undo.roll_back(&[0, 1, 0], &mut state);
     assert_eq!(state, before);
 }
 

@@ -75,7 +75,8 @@ pub(crate) enum What {
 /// Append and commit
 ///
 /// Measures what a service does: samples by cached reference, in commits of --batch, into head and log; the log's
-/// bytes, and memory by series (bytes_per_series is the peak by the number of series). With --labels it takes the
+/// bytes, memory by series (bytes_per_series is the peak by the number of series), and how long commits take
+/// (commit_p50_us and on, in microseconds). With --labels it takes the
 /// steps of `promtool tsdb bench write`: label sets from the file, 30 s between scrapes, values that grow by 1,000,
 /// shards of a batch of series, all shards for 100 scrapes before the next 100. Making or reading the label sets and
 /// computing the values is in the figures, since it happens in the same process. Does not measure flushing to blocks:

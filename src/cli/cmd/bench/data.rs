@@ -44,6 +44,8 @@ pub(crate) struct Data {
     pub(crate) churn: u32,
     /// Between two scrapes.
     pub(crate) interval_ms: i64,
+    /// Whether all targets are scraped at the same moment.
+    pub(crate) together: bool,
 }
 
 impl Data {
@@ -54,7 +56,7 @@ impl Data {
 
     /// The time of a scrape of the target that a series belongs to.
     pub(crate) fn time(&self, series: u32, scrape: u32) -> i64 {
-        let target = u64::from(series / PER_TARGET);
+        let target = if self.together { 0 } else { u64::from(series / PER_TARGET) };
         let offset = below(hash(1, target, 0), INTERVAL_MS.cast_unsigned());
         let late = below(hash(2, target, u64::from(scrape)), u64::from(self.jitter_ms) + 1);
         START_MS + i64::from(scrape) * self.interval_ms + (offset + late).cast_signed()
@@ -186,6 +188,7 @@ impl Walk {
     }
 
     /// The next value.
+    #[inline]
     pub(crate) fn next(&mut self) -> f64 {
         match self.values {
             Values::Constant => self.state as f64,
@@ -247,7 +250,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn data(series: u32, churn: u32) -> Data {
-        Data { series, scrapes: 300, values: Values::Real, jitter_ms: 5, churn, interval_ms: INTERVAL_MS }
+        Data {
+            series,
+            scrapes: 300,
+            values: Values::Real,
+            jitter_ms: 5,
+            churn,
+            interval_ms: INTERVAL_MS,
+            together: false,
+        }
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn data_of(run: &Run, what: Option<Prepared>) -> Data {
         jitter_ms: run.jitter,
         churn: run.churn,
         interval_ms: INTERVAL_MS,
+        together: false,
     }
 }
 

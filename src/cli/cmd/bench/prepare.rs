@@ -31,8 +31,8 @@ pub(crate) fn run(args: &Prepare, context: &Context) -> Result<u8, Failure> {
             let labels: Result<Vec<Labels>, Failure> =
                 (0..data.series).map(|s| labels(&data, s, 0)).collect();
             let shards = shards(&data, labels?, BATCH);
-            let samples = append_all(&opened.db, &data, shards, 1, context.interrupt.cancel())?;
-            super::compare("samples appended", samples, data.samples())?;
+            let appended = append_all(&opened.db, &data, shards, 1, context.interrupt.cancel())?;
+            super::compare("samples appended", appended.samples, data.samples())?;
             // No destructor runs: the next open finds what a crash leaves.
             std::process::exit(0);
         }

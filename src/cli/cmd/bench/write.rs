@@ -6,20 +6,22 @@
 //!                              shard: 100 × (one sample of each series, commit)
 //! ```
 //!
-//! Series are looked up by labels at their first sample, and appended to by reference from then on.
+//! Series are looked up by labels at their first sample, and appended to by reference from then on, scrape by scrape. With
+//! churn, a shard of which a series was replaced asks for all of its labels once more.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use silverback::{AppendError, Appender, Cancel, Db, Labels, SeriesRef, SyncPolicy};
+use silverback::{AppendError, Appender, Cancel, Db, Labels, Rejection, SeriesRef, SyncPolicy};
 
 use super::args::{Sync, Values, Write};
-use super::data::{Data, GENERATION, Walk};
+use super::data::{Data, GENERATION, PER_TARGET, Walk};
 use super::meter::{Meter, bytes_under};
 use crate::failure::Failure;
 use crate::output::{Context, bytes, ratio};
@@ -41,7 +43,8 @@ pub(crate) fn run(args: &Write, context: &Context) -> Result<u8, Failure> {
         Sync::Interval => SyncPolicy::Interval(SYNC_INTERVAL),
     });
     let opened = context.write_with(&args.run.db.dir, options)?;
-    let samples = append_all(&opened.db, &data, shards, args.threads, context.interrupt.cancel())?;
+    let appended = append_all(&opened.db, &data, shards, args.threads, context.interrupt.cancel())?;
+    let samples = appended.samples;
     let stats = opened.db.stats();
     opened.db.close()?;
     let taken = meter.read();
@@ -55,6 +58,9 @@ pub(crate) fn run(args: &Write, context: &Context) -> Result<u8, Failure> {
         ratio(stats.wal_bytes, samples)
     ));
     let mut figures: Map<String, Value> = taken.figures(samples);
+    for (name, per_mille) in [("p50", 500), ("p99", 990), ("p999", 999), ("max", 1_000)] {
+        figures.insert(format!("commit_{name}_us"), json!(appended.commit_us(per_mille)));
+    }
     let by_series = taken.peak_rss_bytes.map(|b| b / u64::from(data.series.max(1)));
     for (name, value) in [
         ("series", json!(stats.head_series)),
@@ -81,6 +87,7 @@ fn plan(args: &Write) -> Result<(Data, Vec<Shard>), Failure> {
         }
         Some(path) => {
             data.interval_ms = PROMTOOL_INTERVAL_MS;
+            data.together = true;
             data.values = args.run.values.unwrap_or(Values::Counter);
             let most = args.run.series.unwrap_or(u32::MAX);
             let labels = read_labels(path, most)?;
@@ -109,9 +116,14 @@ fn read_labels(path: &Path, most: u32) -> Result<Vec<Labels>, Failure> {
         }
         let wrong =
             |e: &dyn std::fmt::Display| Failure::wrong(format!("{}:{}: {e}", path.display(), all.len() + 1));
-        let set: Map<String, Value> = serde_json::from_str(&line).map_err(|e| wrong(&e))?;
-        let pairs = set.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
-        all.push(Labels::from_pairs(pairs).map_err(|e| wrong(&e))?);
+        let labels = match serde_json::from_str::<BTreeMap<&str, &str>>(&line) {
+            Ok(set) => Labels::from_pairs(set),
+            // Strings with escapes cannot be borrowed.
+            Err(_) => Labels::from_pairs(
+                serde_json::from_str::<BTreeMap<String, String>>(&line).map_err(|e| wrong(&e))?,
+            ),
+        };
+        all.push(labels.map_err(|e| wrong(&e))?);
     }
     match all.is_empty() {
         false => Ok(all),
@@ -119,45 +131,63 @@ fn read_labels(path: &Path, most: u32) -> Result<Vec<Labels>, Failure> {
     }
 }
 
-/// The series that are committed together.
+/// The series that are committed together: what each scrape reads stands apart from what the first one does.
 pub(crate) struct Shard {
-    rows: Vec<Row>,
+    origins: Vec<Origin>,
+    walks: Vec<Walk>,
+    /// The reference of each series, once all have one, and its value in the scrape.
+    row: Vec<(SeriesRef, f64)>,
+    /// How long each commit took.
+    commits: Vec<Duration>,
 }
 
-/// One series, and where its values are.
-struct Row {
+/// Where a series comes from.
+struct Origin {
     labels: Labels,
     number: u32,
-    known: Option<SeriesRef>,
-    walk: Walk,
 }
 
 /// Cuts the series, whose labels these are, into shards of `batch`.
 pub(crate) fn shards(data: &Data, labels: Vec<Labels>, batch: u32) -> Vec<Shard> {
     let mut shards = Vec::new();
-    let mut rows = Vec::new();
-    for (number, labels) in (0..).zip(labels) {
-        rows.push(Row { labels, number, known: None, walk: data.walk(number, 0) });
-        if rows.len() == batch as usize {
-            shards.push(Shard { rows: std::mem::take(&mut rows) });
+    let mut all = (0..).zip(labels).map(|(number, labels)| Origin { labels, number });
+    loop {
+        let origins: Vec<Origin> = all.by_ref().take(batch as usize).collect();
+        if origins.is_empty() {
+            return shards;
         }
+        let walks = origins.iter().map(|origin| data.walk(origin.number, 0)).collect();
+        shards.push(Shard { origins, walks, row: Vec::new(), commits: Vec::new() });
     }
-    if !rows.is_empty() {
-        shards.push(Shard { rows });
-    }
-    shards
 }
 
-/// Appends all samples; how many were stored.
+/// What was appended.
+pub(crate) struct Appended {
+    /// How many samples were stored.
+    pub(crate) samples: u64,
+    /// How long each commit took, ascending.
+    commits: Vec<Duration>,
+}
+
+impl Appended {
+    /// The time in microseconds that so many of 1,000 commits stay within.
+    fn commit_us(&self, per_mille: usize) -> Option<f64> {
+        let last = self.commits.len().checked_sub(1)?;
+        let time = self.commits.get(last * per_mille / 1_000)?;
+        Some((time.as_secs_f64() * 1e7).round() / 10.0)
+    }
+}
+
+/// Appends all samples.
 pub(crate) fn append_all(
     db: &Db,
     data: &Data,
     shards: Vec<Shard>,
     threads: u32,
     cancel: &Cancel,
-) -> Result<u64, Failure> {
+) -> Result<Appended, Failure> {
     let shards: Vec<Mutex<Shard>> = shards.into_iter().map(Mutex::new).collect();
-    let appended = AtomicU64::new(0);
+    let samples = AtomicU64::new(0);
     for group in 0..data.scrapes.div_ceil(GENERATION) {
         let next = AtomicUsize::new(0);
         let work = || {
@@ -165,7 +195,7 @@ pub(crate) fn append_all(
             while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
                 let stored = shard.append(&mut app, data, group, cancel)?;
-                appended.fetch_add(stored, Ordering::Relaxed);
+                samples.fetch_add(stored, Ordering::Relaxed);
             }
             Ok::<(), Failure>(())
         };
@@ -179,7 +209,10 @@ pub(crate) fn append_all(
             joined.fold(mine, Result::and)
         })?;
     }
-    Ok(appended.into_inner())
+    let shards = shards.into_iter().map(|shard| shard.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let mut commits: Vec<Duration> = shards.flat_map(|shard| shard.commits).collect();
+    commits.sort_unstable();
+    Ok(Appended { samples: samples.into_inner(), commits })
 }
 
 impl Shard {
@@ -200,36 +233,71 @@ impl Shard {
             if cancel.is_cancelled() {
                 return Err(Failure::interrupted());
             }
-            for row in &mut self.rows {
-                row.append(app, data.time(row.number, scrape))
-                    .map_err(|e| Failure::refused(e.to_string()))?;
+            let appended = if self.row.is_empty() {
+                self.first_scrape(app, data, scrape)
+            } else {
+                self.scrape(app, data, scrape);
+                Ok(())
+            };
+            appended.map_err(|e| Failure::refused(e.to_string()))?;
+            let started = Instant::now();
+            let committed = app.commit()?;
+            self.commits.push(started.elapsed());
+            stored += committed.appended();
+            if !committed.rejected().is_empty() {
+                stored += self.again(app, committed.rejected())?;
             }
-            stored += app.commit()?.appended();
         }
         Ok(stored)
     }
 
-    /// The series that this generation replaces get new labels, and begin anew.
-    fn replace(&mut self, data: &Data, generation: u32) -> Result<(), Failure> {
-        for row in self.rows.iter_mut().filter(|row| data.is_replaced(row.number, generation)) {
-            row.labels = data.labels(row.number, generation).map_err(|e| Failure::wrong(e.to_string()))?;
-            row.walk = data.walk(row.number, generation);
-            row.known = None;
+    /// A series whose rows were all flushed may be gone: its samples come once more, by their labels.
+    fn again(&mut self, app: &mut Appender, rejected: &[Rejection]) -> Result<u64, Failure> {
+        for rejection in rejected.iter().filter(|r| r.why == AppendError::StaleRef) {
+            let places = (self.origins.get(rejection.index), self.row.get_mut(rejection.index));
+            if let (Some(origin), Some((series, v))) = places {
+                let again = app.append(&origin.labels, rejection.t, *v);
+                *series = again.map_err(|e| Failure::refused(e.to_string()))?;
+            }
+        }
+        Ok(app.commit()?.appended())
+    }
+
+    /// One sample of each series by its labels: the references are kept.
+    fn first_scrape(&mut self, app: &mut Appender, data: &Data, scrape: u32) -> Result<(), AppendError> {
+        self.row.reserve_exact(self.origins.len());
+        for (origin, walk) in self.origins.iter().zip(&mut self.walks) {
+            let v = walk.next();
+            let series = app.append(&origin.labels, data.time(origin.number, scrape), v)?;
+            self.row.push((series, v));
         }
         Ok(())
     }
-}
 
-impl Row {
-    fn append(&mut self, app: &mut Appender, t: i64) -> Result<(), AppendError> {
-        let v = self.walk.next();
-        if let Some(series) = self.known {
-            match app.append_ref(series, t, v) {
-                Err(AppendError::StaleRef) => {}
-                outcome => return outcome,
+    /// One sample of each series by reference, target by target.
+    fn scrape(&mut self, app: &mut Appender, data: &Data, scrape: u32) {
+        for ((_, v), walk) in self.row.iter_mut().zip(&mut self.walks) {
+            *v = walk.next();
+        }
+        let mut rest = self.row.as_slice();
+        for target in self.origins.chunk_by(|a, b| a.number / PER_TARGET == b.number / PER_TARGET) {
+            let (row, after) = rest.split_at_checked(target.len()).unwrap_or((rest, &[]));
+            rest = after;
+            let number = target.first().map_or(0, |origin| origin.number);
+            app.append_row(data.time(number, scrape), row);
+        }
+    }
+
+    /// The series that this generation replaces get new labels, and begin anew.
+    fn replace(&mut self, data: &Data, generation: u32) -> Result<(), Failure> {
+        for (origin, walk) in self.origins.iter_mut().zip(&mut self.walks) {
+            if data.is_replaced(origin.number, generation) {
+                origin.labels =
+                    data.labels(origin.number, generation).map_err(|e| Failure::wrong(e.to_string()))?;
+                *walk = data.walk(origin.number, generation);
+                self.row.clear();
             }
         }
-        self.known = Some(app.append(&self.labels, t, v)?);
         Ok(())
     }
 }
