@@ -25,7 +25,7 @@ const SAMPLE_BYTES: usize = 32;
 /// A buffer so long is handed on at once.
 const BLOCK_SAMPLES: usize = 8_192;
 /// So many samples at once pass by the buffer.
-const DIRECT_SAMPLES: usize = 64;
+const DIRECT_SAMPLES: usize = 8;
 
 /// The number of a series in [`Columns`], valid until the next [`Columns::make_room`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

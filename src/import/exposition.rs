@@ -9,6 +9,9 @@ use super::parser::{Event, Fault, ParseError, Parser, SampleEvent};
 use super::run::{BAD_LABELS, OUT_OF_RANGE, Run};
 use crate::Result;
 
+/// The most plain lines that are taken at once.
+const STRETCH_ROWS: usize = 2_048;
+
 const NO_TIMESTAMP: &str = "the sample has no timestamp; say which to take (--timestamp TIME, or mtime)";
 
 /// Reads `text` to its end; returns its bytes.
@@ -26,7 +29,13 @@ impl<S: SampleSink> Run<'_, S> {
             self.step(1)?;
             let outcome = match parser.next() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Event::Sample(sample))) => self.sample(&sample)?,
+                Ok(Some(Event::Sample(sample))) => match self.sample(&sample)? {
+                    Ok(()) => {
+                        self.stretches(parser)?;
+                        Ok(())
+                    }
+                    refused => refused,
+                },
                 Ok(Some(event)) => {
                     self.event(&event)?;
                     Ok(())
@@ -41,6 +50,29 @@ impl<S: SampleSink> Run<'_, S> {
                 self.reject(Fault { line: fault.line + lines_before, ..fault })?;
             }
         }
+    }
+
+    /// Takes the plain lines that follow a sample of the same series.
+    fn stretches<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<()> {
+        // A plain line has a timestamp, so that the numbers in its labels are as written.
+        let as_written = self.options.label_numbers != LabelNumbers::Canonical;
+        let Some((None, local)) = self.last.filter(|_| as_written) else { return Ok(()) };
+        let mut rows = std::mem::take(&mut self.rows);
+        loop {
+            rows.clear();
+            parser.stretch(STRETCH_ROWS, &mut rows);
+            if rows.is_empty() {
+                break;
+            }
+            self.step(u64::try_from(rows.len()).unwrap_or(0))?;
+            self.put_columns(local, &rows.t, &rows.v)?;
+            if self.last.is_none() {
+                // To make room, all series were forgotten.
+                break;
+            }
+        }
+        self.rows = rows;
+        Ok(())
     }
 
     /// Takes one sample: `Err` if the import must end, `Ok(Err(_))` if the sample cannot be taken.

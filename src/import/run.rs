@@ -18,7 +18,7 @@ use super::families::Families;
 use super::options::{ImportOptions, ImportSummary, OnError, Progress, Rejected, SampleSink};
 use super::parser::{Event, Fault};
 use super::presence::Presence;
-use crate::{AppendError, Cancel, Error, ErrorKind, Labels, Result};
+use crate::{AppendError, Cancel, Columns as Samples, Error, ErrorKind, Labels, Result};
 
 /// Rejections that the summary keeps.
 const MAX_LISTED: usize = 100;
@@ -38,6 +38,8 @@ pub(crate) struct Run<'a, S: SampleSink> {
     /// The series of the last sample of this page, and how it was spelled.
     pub(super) last: Option<(Spelling, Local)>,
     pub(super) buffer: LabelBuffer,
+    /// What a stretch of plain lines holds.
+    pub(super) rows: Samples,
     pub(super) summary: ImportSummary,
     /// The time of samples that have none.
     pub(super) default_time_ms: Option<i64>,
@@ -67,6 +69,7 @@ impl<'a, S: SampleSink> Run<'a, S> {
             columns: Columns::new(options.memory_bytes),
             last: None,
             buffer: LabelBuffer::default(),
+            rows: Samples::default(),
             summary: ImportSummary::default(),
             default_time_ms: None,
             presence: None,

@@ -71,6 +71,13 @@ impl<R: Read> Window<R> {
         self.line += u64::try_from(lines).unwrap_or(0);
     }
 
+    /// Goes on behind the next `n` bytes, which are known to be so many whole lines.
+    #[inline]
+    pub(crate) fn consume_lines(&mut self, n: usize, lines: u64) {
+        self.start += n;
+        self.line += lines;
+    }
+
     /// Reads on, and says whether there was more.
     pub(crate) fn fill(&mut self) -> Result<bool, FillError> {
         if self.ended {
