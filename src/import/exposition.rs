@@ -21,6 +21,9 @@ pub(crate) fn read<S: SampleSink>(run: &mut Run<'_, S>, text: impl Read, grammar
     Ok(parser.bytes_read())
 }
 
+/// A sample whose series is known.
+type Row = (Local, i64, f64);
+
 impl<S: SampleSink> Run<'_, S> {
     /// Takes all that the parser says; `lines_before` stand before what it reads.
     pub(crate) fn events<R: Read>(&mut self, parser: &mut Parser<R>, lines_before: u64) -> Result<()> {
@@ -29,16 +32,10 @@ impl<S: SampleSink> Run<'_, S> {
             self.step(1)?;
             let outcome = match parser.next() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Event::Sample(sample))) => match self.sample(&sample)? {
-                    Ok(()) => {
-                        self.stretches(parser)?;
-                        Ok(())
-                    }
-                    refused => refused,
-                },
+                Ok(Some(Event::Sample(sample))) => self.sample(&sample)?,
                 Ok(Some(event)) => {
                     self.event(&event)?;
-                    Ok(())
+                    Ok(None)
                 }
                 Err(ParseError::Invalid(fault)) => {
                     self.last = None;
@@ -46,38 +43,54 @@ impl<S: SampleSink> Run<'_, S> {
                 }
                 Err(ParseError::Io(e)) => return Err(self.unreadable(e)),
             };
-            if let Err(fault) = outcome {
-                self.reject(Fault { line: fault.line + lines_before, ..fault })?;
+            match outcome {
+                Ok(Some(row)) => self.stretch(parser, row)?,
+                Ok(None) => {}
+                Err(fault) => self.reject(Fault { line: fault.line + lines_before, ..fault })?,
             }
+            self.foretold(parser)?;
         }
     }
 
-    /// Takes the plain lines that follow a sample of the same series.
-    fn stretches<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<()> {
-        // A plain line has a timestamp, so that the numbers in its labels are as written.
-        let as_written = self.options.label_numbers != LabelNumbers::Canonical;
-        let Some((None, local)) = self.last.filter(|_| as_written) else { return Ok(()) };
+    /// Takes a sample, and with it the plain lines of the same series that follow.
+    fn stretch<R: Read>(&mut self, parser: &mut Parser<R>, (local, t, v): Row) -> Result<()> {
         let mut rows = std::mem::take(&mut self.rows);
-        loop {
-            rows.clear();
+        rows.clear();
+        rows.push(t, v);
+        if self.plain_lines() && matches!(self.last, Some((None, _))) {
             parser.stretch(STRETCH_ROWS, &mut rows);
-            if rows.is_empty() {
-                break;
-            }
-            self.step(u64::try_from(rows.len()).unwrap_or(0))?;
-            self.put_columns(local, &rows.t, &rows.v)?;
-            if self.last.is_none() {
-                // To make room, all series were forgotten.
-                break;
-            }
+        }
+        self.step(u64::try_from(rows.len() - 1).unwrap_or(0))?;
+        match rows.len() {
+            1 => self.put(local, t, v)?,
+            _ => self.put_columns(local, &rows.t, &rows.v)?,
         }
         self.rows = rows;
         Ok(())
     }
 
-    /// Takes one sample: `Err` if the import must end, `Ok(Err(_))` if the sample cannot be taken.
+    /// Takes plain lines for as long as each is of the series that is foretold.
+    fn foretold<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<()> {
+        if !self.plain_lines() {
+            return Ok(());
+        }
+        while let Some((t, v)) = self.columns.foretold().and_then(|series| parser.foretold(series)) {
+            let Some(local) = self.columns.take_foretold() else { break };
+            self.put(local, t, v)?;
+            self.step(1)?;
+        }
+        Ok(())
+    }
+
+    /// Whether lines may be taken without an event: a plain one has a timestamp, so that the numbers in its labels
+    /// are as written, unless the options say otherwise.
+    fn plain_lines(&self) -> bool {
+        self.options.label_numbers != LabelNumbers::Canonical
+    }
+
+    /// Finds series and time of a sample: `Err` if the import must end, `Ok(Err(_))` if the sample cannot be taken.
     #[inline]
-    fn sample(&mut self, sample: &SampleEvent<'_>) -> Result<Result<(), Fault>> {
+    fn sample(&mut self, sample: &SampleEvent<'_>) -> Result<Result<Option<Row>, Fault>> {
         let fault = |why| Fault { line: sample.line(), column: 1, why };
         let spelling = self.spelling(sample);
         let known = match self.last {
@@ -104,8 +117,7 @@ impl<S: SampleSink> Run<'_, S> {
             presence.saw(local);
         }
         self.summary.exemplars_skipped += u64::from(sample.has_exemplar());
-        self.put(local, t, sample.value())?;
-        Ok(Ok(()))
+        Ok(Ok(Some((local, t, sample.value()))))
     }
 
     fn spelling(&self, sample: &SampleEvent<'_>) -> Spelling {

@@ -138,8 +138,8 @@ impl<'a, S: SampleSink> Run<'a, S> {
     ) -> Result<Option<Local>> {
         let extra = &self.options.labels;
         let own = buffer.iter().filter(|(name, _)| !extra.iter().any(|(n, _)| n == name));
-        let labels = match Labels::from_pairs(own.chain(extra.iter().map(|(n, v)| (n.as_str(), v.as_str()))))
-        {
+        let extra = extra.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let labels = match Labels::from_pairs(own.chain(extra)) {
             Ok(labels) => labels,
             Err(AppendError::BadLabels) => return Ok(None),
             Err(e) => return Err(e.into()),
