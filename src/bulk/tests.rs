@@ -144,7 +144,7 @@ const TINY: Sizes = Sizes {
 };
 
 fn loader(fs: &MemFs, range_ms: i64, sizes: Sizes) -> Loader {
-    let options = LoaderOptions { memory_bytes: 0, range_ms, max_blocks: 100 };
+    let options = LoaderOptions { memory_bytes: 0, range_ms, max_blocks: 100, pool: None };
     Loader::with_sizes(Arc::new(fs.clone()), "/spill".into(), &options, Cancel::default(), sizes).unwrap()
 }
 
@@ -406,7 +406,8 @@ fn what_is_refused_is_not_taken() {
     let open = Open::default();
     let loaded = loader.finish(&mut |range| Ok(TestBlock::new(range, &open))).unwrap();
     assert_eq!((loaded.samples, loaded.blocks.len()), (1, 1));
-    let options = LoaderOptions { memory_bytes: MIN_MEMORY_BYTES - 1, range_ms: 1, max_blocks: 1 };
+    let options =
+        LoaderOptions { memory_bytes: MIN_MEMORY_BYTES - 1, range_ms: 1, max_blocks: 1, pool: None };
     let small = Loader::new(Arc::new(fs), "/spill".into(), &options, Cancel::default());
     assert_eq!(small.err().map(|e| e.kind()), Some(ErrorKind::InvalidOptions));
 }
