@@ -36,11 +36,13 @@ use crate::format::cursor::{Reader, Write};
 use crate::model::{Columns, Sample};
 
 use bits::Bits;
+use words::{Words, low};
 
 mod bits;
 mod reference;
 #[cfg(test)]
 mod tests;
+mod words;
 
 const STRUCTURE: &str = "gorilla";
 
@@ -159,6 +161,37 @@ impl Encoder {
         }
     }
 
+    /// Appends rows of two columns of equal length. Cost: less than row by row, since the buffer takes 64 bits at a time.
+    fn extend(&mut self, t: &[i64], v: &[f64]) {
+        assert!(t.len() <= (MAX_ROWS - self.rows()) as usize, "a chunk takes no more rows");
+        let head = t.len().min(2usize.saturating_sub(usize::from(self.rows)));
+        let mut rows = t.iter().copied().zip(v.iter().copied());
+        for (t, v) in rows.by_ref().take(head) {
+            self.append(t, v);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut words = Words::open(&mut buffer, self.used);
+        for (t, v) in rows {
+            let v = v.to_bits();
+            let delta = t.wrapping_sub(self.t).cast_unsigned();
+            let (time, time_count) = time_bits(delta.wrapping_sub(self.delta).cast_signed());
+            let (value, value_count) = self.value_bits(v);
+            if time_count + value_count <= 64 {
+                words.put(low(time << value_count | value), time_count + value_count);
+            } else {
+                words.put_wide(time, time_count);
+                words.put_wide(value, value_count);
+            }
+            (self.t, self.v, self.delta) = (t, v, delta);
+            self.rows += 1;
+        }
+        self.used = words.close();
+        self.buffer = buffer;
+        if let Some(count) = self.buffer.first_chunk_mut() {
+            *count = self.rows.to_be_bytes();
+        }
+    }
+
     /// The first two rows, whose times are varints.
     fn append_head(&mut self, t: i64, v: u64) {
         if self.rows == 0 {
@@ -270,9 +303,7 @@ pub(crate) fn encode(t: &[i64], v: &[f64]) -> Vec<u8> {
     // Room for what rows of real data take, so that the buffer seldom moves.
     let buffer = Vec::with_capacity(GROWTH_BYTES + t.len() * LIKELY_ROW_BYTES);
     let mut encoder = Encoder { buffer, ..Encoder::new() };
-    for (&t, &v) in t.iter().zip(v) {
-        encoder.append(t, v);
-    }
+    encoder.extend(t, v);
     encoder.payload().to_vec()
 }
 
