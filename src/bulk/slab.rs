@@ -9,7 +9,8 @@
 //! A full slab is packed, beside the thread that fills the next: long stretches of a series become chunks, cut where
 //! the blocks' chunks will be, so that most are copied into a block as they are. That takes a sixth of the memory, and
 //! coding, which is most of the work after parsing, is done by then. A stretch that is short or out of time order
-//! keeps its rows. Where a chunk cannot stay as it was cut, it is decoded again: packing changes nothing but the cost.
+//! keeps its rows, and so does what goes on with a series in the middle of a chunk. Where a chunk cannot stay as it
+//! was cut, it is decoded again: packing changes nothing but the cost.
 
 use super::cut::CHUNK_ROWS;
 use super::merge::Coded;
@@ -144,7 +145,9 @@ impl Slab {
         for segment in &self.segments {
             let Some(Part::Rows(t, v)) = self.part(segment, 0) else { continue };
             let ascends = t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b);
-            if t.len() >= PACK_ROWS && ascends {
+            // Chunks that begin elsewhere than the blocks' would be coded for nothing.
+            let aligned = segment.before as usize % CHUNK_ROWS == 0;
+            if t.len() >= PACK_ROWS && ascends && aligned {
                 out.pack(segment, t, v, range_ms);
                 continue;
             }
@@ -159,21 +162,19 @@ impl Slab {
         out
     }
 
-    /// Adds a segment as chunks: cut at the ends of ranges, and where the series' rows are a multiple of a chunk's.
+    /// Adds a segment as chunks: of as many rows as the blocks' have, and cut at the ends of ranges.
     fn pack(&mut self, segment: &Segment, mut t: &[i64], mut v: &[f64], range_ms: i64) {
         let from = self.chunks.len();
-        let mut open = segment.before as usize % CHUNK_ROWS;
         while let Some(&first) = t.first() {
             let range = range_of(first, range_ms);
             let inside = t.partition_point(|&t| t < range.end());
-            let n = inside.min(CHUNK_ROWS - open).max(1);
+            let n = inside.clamp(1, CHUNK_ROWS);
             let (Some((t_now, t_rest)), Some((v_now, v_rest))) =
                 (t.split_at_checked(n), v.split_at_checked(n))
             else {
                 break;
             };
             self.encode(t_now, v_now);
-            open = 0;
             (t, v) = (t_rest, v_rest);
         }
         let chunks = small(self.chunks.len() - from);
