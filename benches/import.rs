@@ -1,10 +1,11 @@
-//! Importing a dump of OpenMetrics that is in memory: 500 series of 240 samples, into a block.
+//! Importing a dump of OpenMetrics that is in memory: 500 series of 240 samples, into a block; the parser alone, whose samples
+//! go nowhere; the loader alone, which is given columns.
 
 use std::fmt::Write;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use silverback::import::{Format, ImportOptions, Input, import};
-use silverback::{Cancel, Db, Selector, SyncPolicy};
+use silverback::import::{Format, ImportOptions, Input, SampleSink, import};
+use silverback::{Cancel, Db, Labels, Metadata, Result, Selector, SyncPolicy};
 
 use crate::data::{START_MS, STEP_MS, counter, labels_of, options, read};
 
@@ -39,7 +40,59 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             BatchSize::PerIteration,
         );
     });
+    number = 0;
+    group.bench_function("loader_500x240", |b| {
+        b.iter_batched(
+            || {
+                number += 1;
+                format!("columns-{number}")
+            },
+            |name| load(&dir.path().join(name)),
+            BatchSize::PerIteration,
+        );
+    });
+    group.throughput(Throughput::Bytes(dump.len() as u64));
+    group.bench_function("parser_500x240", |b| b.iter(|| parse(&dump)));
     group.finish();
+}
+
+/// Takes samples and forgets them.
+struct Nowhere(u64);
+
+impl SampleSink for Nowhere {
+    type Series = u64;
+
+    fn series(&mut self, _: &Labels) -> Result<u64> {
+        self.0 += 1;
+        Ok(self.0)
+    }
+
+    fn extend(&mut self, _: u64, _: &[i64], _: &[f64]) -> Result<()> {
+        Ok(())
+    }
+
+    fn metadata(&mut self, _: &str, _: &Metadata) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn parse(dump: &str) {
+    let options = ImportOptions::default().format(Format::OpenMetrics);
+    let input = Ok(Input::new("dump", dump.as_bytes()));
+    let summary = import(&options, [input], &mut Nowhere(0), &Cancel::default(), |_| ()).expect("an import");
+    assert_eq!(summary.samples, u64::from(SERIES * ROWS));
+}
+
+fn load(dir: &std::path::Path) {
+    let db = Db::open(dir, options(SyncPolicy::Never)).expect("a database");
+    let mut loader = db.bulk_loader().expect("a loader");
+    let t: Vec<i64> = (0..ROWS).map(|row| START_MS + i64::from(row) * STEP_MS).collect();
+    for series in 0..SERIES {
+        let v: Vec<f64> = (0..ROWS).map(|row| counter(series, row)).collect();
+        let series = loader.series(&labels_of(series)).expect("a series");
+        loader.extend(series, &t, &v).expect("rows");
+    }
+    assert_eq!(loader.finish().expect("blocks").appended(), u64::from(SERIES * ROWS));
 }
 
 /// Series by series, as dumps are.

@@ -1,23 +1,28 @@
 //! Samples in memory: as they come in, then sorted.
 //!
 //! ```text
-//!   slab 0   t: [· · · · · · · ·]  v: [· · · · · · · ·]   segments: (series 4, rows 0..3) (series 1, rows 3..8)
-//!   slab 1   t: [· · · ·        ]  v: [· · · ·        ]   segments: (series 4, rows 0..4)
+//!   extend ─▶ slab ── full ─▶ packed by the pool ┐
+//!             slab ── full ─▶ packed by the pool ┼─ sort ─▶ series by series
+//!             slab (being filled) ───────────────┘
 //! ```
 //!
 //! What comes in is copied to the end of the last slab, whatever its series, and a segment says
 //! whose it is: nothing is allocated for a series, so that two million series with a sample each
-//! cost what two million samples cost. [`Buffer::sort`] lists the segments by series (a counting
-//! sort, which keeps the order of the input within each), and [`Sorted`] then gives the series in
-//! label order. A series whose rows are in time order already is copied out of its slabs;
-//! otherwise it is gathered and sorted, stably, in one scratch vector, whose size is reckoned with
+//! cost what two million samples cost. A full slab is packed (see `slab`) beside the caller, a few at a time. [`Buffer::sort`]
+//! lists the segments by series (a counting sort, which keeps the order of the input within each), and [`Sorted`] then
+//! gives the series in label order. A series whose rows are in time order already is copied out of its slabs, chunk by
+//! chunk where it is packed; otherwise it is gathered and sorted, stably, in one scratch vector, whose size is reckoned with
 //! beforehand ([`Buffer::memory_bytes`]).
 //!
-//! Cost: 16 bytes a sample, 20 a segment (an [`extend`](super::Loader::extend) of another series
+//! Cost: 16 bytes a sample, some 3 where it is packed, 28 a segment (an [`extend`](super::Loader::extend) of another series
 //! than the one before), 32 for each row of the largest series.
 
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
 use super::merge::{Input, Piece};
-use crate::error::Result;
+use super::slab::{Part, Segment, Slab};
+use crate::error::{Error, Result};
 use crate::format::spill_run::MAX_ENTRY_ROWS;
 use crate::model::{Columns, Labels};
 
@@ -27,31 +32,38 @@ const SEGMENT_BYTES: usize = size_of::<Segment>() + size_of::<Place>();
 pub(super) const SAMPLE_BYTES: usize = 16;
 /// Scratch for a row of a series that is sorted: the pair, and what a stable sort needs at worst.
 const SCRATCH_BYTES: usize = 32;
-
-/// Rows of one series, consecutive in one slab.
-#[derive(Clone, Copy, Debug)]
-struct Segment {
-    series: u32,
-    from: u32,
-    rows: u32,
-}
+/// The most slabs that are being packed at a time.
+const MAX_PACKING: usize = 3;
 
 /// Where a segment is: slab, and number within it.
 type Place = (u32, u32);
 
-/// A fixed amount of rows.
+/// How the buffer works.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    /// The rows of a slab: at least 1, at most 2^24.
+    pub(super) slab_rows: usize,
+    /// The length of the blocks' ranges.
+    pub(super) range_ms: i64,
+    /// The threads that pack; without, the caller does.
+    pub(super) pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+/// A slab, or where it will come from.
 #[derive(Debug)]
-struct Slab {
-    t: Vec<i64>,
-    v: Vec<f64>,
-    segments: Vec<Segment>,
+enum Slot {
+    Here(Slab),
+    Packing(Receiver<Slab>),
 }
 
 /// Samples in the order in which they came.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    slab_rows: usize,
-    slabs: Vec<Slab>,
+    shape: Shape,
+    slots: Vec<Slot>,
+    /// The slots before this one are packed.
+    packed: usize,
+    packed_bytes: usize,
     segments: usize,
     /// Rows of each series, by number.
     rows: Vec<u32>,
@@ -59,51 +71,54 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// An empty buffer that grows by `slab_rows` at a time (at least 1, at most 2^31).
-    pub(super) fn new(slab_rows: usize) -> Buffer {
-        Buffer { slab_rows, slabs: Vec::new(), segments: 0, rows: Vec::new(), most_rows: 0 }
+    /// An empty buffer that grows by a slab at a time.
+    pub(super) fn new(shape: Shape) -> Buffer {
+        Buffer {
+            shape,
+            slots: Vec::new(),
+            packed: 0,
+            packed_bytes: 0,
+            segments: 0,
+            rows: Vec::new(),
+            most_rows: 0,
+        }
     }
 
     /// Whether it holds no rows.
     pub(super) fn is_empty(&self) -> bool {
-        self.slabs.is_empty()
+        self.slots.is_empty()
     }
 
     /// The memory that it holds, and that sorting it will take; what the series themselves take is the table's.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.slabs.len() * self.slab_rows * SAMPLE_BYTES
+        self.packed_bytes
+            + (self.slots.len() - self.packed) * self.shape.slab_rows * SAMPLE_BYTES
             + self.segments * SEGMENT_BYTES
             + self.most_rows * SCRATCH_BYTES
     }
 
     /// How much [`memory_bytes`](Buffer::memory_bytes) may grow by the next `append`.
     pub(super) fn growth_bytes(&self) -> usize {
-        let slab = if self.room() == 0 { self.slab_rows * SAMPLE_BYTES } else { 0 };
-        slab + SEGMENT_BYTES + self.slab_rows * SCRATCH_BYTES
+        let slab = if self.room() == 0 { self.shape.slab_rows * SAMPLE_BYTES } else { 0 };
+        slab + SEGMENT_BYTES + self.shape.slab_rows * SCRATCH_BYTES
     }
 
     /// Appends what fits the last slab (or a new one, if that is full) and returns how many rows that are.
-    pub(super) fn append(&mut self, series: u32, t: &[i64], v: &[f64]) -> usize {
+    pub(super) fn append(&mut self, series: u32, t: &[i64], v: &[f64]) -> Result<usize> {
         if self.room() == 0 {
-            let (t, v) = (Vec::with_capacity(self.slab_rows), Vec::with_capacity(self.slab_rows));
-            self.slabs.push(Slab { t, v, segments: Vec::new() });
+            self.pack_last();
+            self.collect(MAX_PACKING)?;
+            self.slots.push(Slot::Here(Slab::with_capacity(self.shape.slab_rows)));
         }
         let n = self.room().min(t.len()).min(v.len());
-        let (Some(slab), Some(t), Some(v)) = (self.slabs.last_mut(), t.get(..n), v.get(..n)) else {
-            return 0;
+        let before = self.rows.get(series as usize).copied().unwrap_or(0);
+        let (Some(Slot::Here(slab)), Some(t), Some(v)) = (self.slots.last_mut(), t.get(..n), v.get(..n))
+        else {
+            return Ok(0);
         };
-        let (from, rows) = (small(slab.t.len()), small(n));
-        slab.t.extend_from_slice(t);
-        slab.v.extend_from_slice(v);
-        match slab.segments.last_mut() {
-            Some(last) if last.series == series => last.rows += rows,
-            _ => {
-                slab.segments.push(Segment { series, from, rows });
-                self.segments += 1;
-            }
-        }
-        self.count(series as usize, rows);
-        n
+        self.segments += usize::from(slab.append(series, before, t, v));
+        self.count(series as usize, u32::try_from(n).unwrap_or(u32::MAX));
+        Ok(n)
     }
 
     fn count(&mut self, series: usize, rows: u32) {
@@ -117,32 +132,67 @@ impl Buffer {
     }
 
     fn room(&self) -> usize {
-        self.slabs.last().map_or(0, |slab| self.slab_rows.saturating_sub(slab.t.len()))
+        match self.slots.last() {
+            Some(Slot::Here(slab)) => self.shape.slab_rows.saturating_sub(slab.len()),
+            _ => 0,
+        }
+    }
+
+    /// Has the last slab packed.
+    fn pack_last(&mut self) {
+        let Some(Slot::Here(slab)) = self.slots.pop() else { return };
+        let range_ms = self.shape.range_ms;
+        let (sender, receiver) = sync_channel(1);
+        let pack = move || {
+            // Nobody waits for it if the load was dropped.
+            let _ = sender.send(slab.packed(range_ms));
+        };
+        match &self.shape.pool {
+            Some(pool) => pool.spawn(pack),
+            None => pack(),
+        }
+        self.slots.push(Slot::Packing(receiver));
+    }
+
+    /// Waits until at most so many slabs are being packed.
+    pub(super) fn collect(&mut self, most: usize) -> Result<()> {
+        let mut waiting = self.slots.len() - self.packed;
+        for slot in self.slots.iter_mut().skip(self.packed) {
+            let Slot::Packing(receiver) = slot else { break };
+            if waiting <= most {
+                break;
+            }
+            let lost = |e| Error::io("code samples in", "memory", std::io::Error::other(e));
+            let slab = receiver.recv().map_err(lost)?;
+            self.packed_bytes += slab.memory_bytes();
+            self.packed += 1;
+            waiting -= 1;
+            *slot = Slot::Here(slab);
+        }
+        Ok(())
     }
 
     /// Takes all rows out, sorted by series; `labels` are the label sets by number.
-    pub(super) fn sort<'a>(&mut self, labels: &'a [Labels]) -> Sorted<'a> {
+    pub(super) fn sort<'a>(&mut self, labels: &'a [Labels]) -> Result<Sorted<'a>> {
+        self.collect(0)?;
         let memory_bytes = self.memory_bytes();
-        let taken = std::mem::replace(self, Buffer::new(self.slab_rows));
-        let (ends, places) = by_series(&taken.slabs, labels.len(), taken.segments);
+        let taken = std::mem::replace(self, Buffer::new(self.shape.clone()));
+        let here = |slot| if let Slot::Here(slab) = slot { Some(slab) } else { None };
+        let slabs: Vec<Slab> = taken.slots.into_iter().filter_map(here).collect();
+        let (ends, places) = by_series(&slabs, labels.len(), taken.segments);
         let mut order: Vec<u32> =
             (0..).zip(&taken.rows).filter(|(_, rows)| **rows > 0).map(|(s, _)| s).collect();
         order.sort_unstable_by(|a, b| labels.get(*a as usize).cmp(&labels.get(*b as usize)));
-        let (slabs, order) = (taken.slabs, order.into_iter());
-        Sorted { labels, slabs, ends, places, order, now: None, scratch: Vec::new(), memory_bytes }
+        let order = order.into_iter();
+        Ok(Sorted { labels, slabs, ends, places, order, now: None, scratch: Vec::new(), memory_bytes })
     }
-}
-
-/// Rows of a slab, and their number, are far below 2^32.
-fn small(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// Lists the segments series by series, in the order of the input within each, and says for each
 /// series where in the list its last one is followed by another's: a counting sort.
 fn by_series(slabs: &[Slab], series: usize, segments: usize) -> (Vec<u32>, Vec<Place>) {
     let mut ends = vec![0u32; series];
-    for segment in slabs.iter().flat_map(|slab| &slab.segments) {
+    for segment in slabs.iter().flat_map(Slab::segments) {
         if let Some(count) = ends.get_mut(segment.series as usize) {
             *count += 1;
         }
@@ -154,7 +204,7 @@ fn by_series(slabs: &[Slab], series: usize, segments: usize) -> (Vec<u32>, Vec<P
     }
     let mut places = vec![(0, 0); segments];
     for (s, slab) in (0..).zip(slabs) {
-        for (n, segment) in (0..).zip(&slab.segments) {
+        for (n, segment) in (0..).zip(slab.segments()) {
             if let Some(at) = ends.get_mut(segment.series as usize) {
                 if let Some(place) = places.get_mut(*at as usize) {
                     *place = (s, n);
@@ -182,74 +232,96 @@ pub(super) struct Sorted<'a> {
 /// Where in a series the stream is.
 #[derive(Clone, Copy, Debug)]
 enum Now {
-    /// In time order as it stands: before row `row` of segment `place`, of those up to `end`.
-    Slabs { place: usize, row: usize, end: usize },
+    /// In time order as it stands: before row or chunk `at` of segment `place`, of those up to `end`.
+    Slabs { place: usize, at: usize, end: usize },
     /// In the scratch vector, before this row.
     Scratch(usize),
 }
 
 impl Sorted<'_> {
-    /// The rows of the n-th segment of the list.
-    fn rows(&self, place: usize) -> (&[i64], &[f64]) {
-        let find = || {
-            let (s, n) = *self.places.get(place)?;
-            let slab = self.slabs.get(s as usize)?;
-            let segment = slab.segments.get(n as usize)?;
-            let range = segment.from as usize..(segment.from + segment.rows) as usize;
-            Some((slab.t.get(range.clone())?, slab.v.get(range)?))
-        };
-        find().unwrap_or_default()
+    /// The n-th segment of the list, and its slab.
+    fn segment(&self, place: usize) -> Option<(&Slab, &Segment)> {
+        let (s, n) = *self.places.get(place)?;
+        let slab = self.slabs.get(s as usize)?;
+        Some((slab, slab.segments().get(n as usize)?))
     }
 
     /// Starts a series: decides whether it has to be sorted, and does it.
-    fn start(&mut self, series: usize) -> Now {
+    fn start(&mut self, series: usize) -> Result<Now> {
         let from =
             series.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
         let end = self.ends.get(series).map_or(from, |end| *end as usize);
         if self.in_order(from, end) {
-            return Now::Slabs { place: from, row: 0, end };
+            return Ok(Now::Slabs { place: from, at: 0, end });
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
-        scratch.reserve_exact((from..end).map(|place| self.rows(place).0.len()).sum());
-        for place in from..end {
-            let (t, v) = self.rows(place);
-            scratch.extend(t.iter().copied().zip(v.iter().copied()));
+        let segments = || (from..end).filter_map(|place| self.segment(place));
+        scratch.reserve_exact(segments().map(|(_, segment)| segment.rows as usize).sum());
+        for (slab, segment) in segments() {
+            let mut at = 0;
+            while let Some(part) = slab.part(segment, at) {
+                match part {
+                    Part::Rows(t, v) => {
+                        scratch.extend(t.iter().copied().zip(v.iter().copied()));
+                        at += t.len();
+                    }
+                    Part::Chunk(number) => {
+                        let Some(coded) = slab.coded(number) else { break };
+                        let Columns { t, v } = coded.decode()?;
+                        scratch.extend(t.into_iter().zip(v));
+                        at += 1;
+                    }
+                }
+            }
         }
         scratch.sort_by_key(|row| row.0);
         self.scratch = scratch;
-        Now::Scratch(0)
+        Ok(Now::Scratch(0))
     }
 
     fn in_order(&self, from: usize, end: usize) -> bool {
         let mut last = i64::MIN;
-        (from..end).all(|place| {
-            let (t, _) = self.rows(place);
-            let follows = t.first().is_none_or(|first| last <= *first) && t.is_sorted();
-            last = t.last().copied().unwrap_or(last);
-            follows
+        (from..end).filter_map(|place| self.segment(place)).all(|(slab, segment)| {
+            slab.span(segment).is_some_and(|(first, to)| std::mem::replace(&mut last, to) <= first)
         })
     }
 
-    /// Moves up to [`MAX_ENTRY_ROWS`] rows of the series to `out`, and returns where the rest is, if any.
-    fn fill(&self, now: Now, out: &mut Columns) -> Option<Now> {
+    /// Moves up to [`MAX_ENTRY_ROWS`] rows of the series, or a chunk, to `piece`; returns where the rest is, if any.
+    fn fill(&self, now: Now, piece: &mut Piece) -> Option<Now> {
         match now {
             Now::Scratch(from) => {
                 let rows = self.scratch.get(from..).unwrap_or_default();
                 for (t, v) in rows.iter().take(MAX_ENTRY_ROWS) {
-                    out.push(*t, *v);
+                    piece.rows.push(*t, *v);
                 }
                 (rows.len() > MAX_ENTRY_ROWS).then_some(Now::Scratch(from + MAX_ENTRY_ROWS))
             }
-            Now::Slabs { mut place, mut row, end } => {
-                while place < end && out.len() < MAX_ENTRY_ROWS {
-                    let (t, v) = self.rows(place);
-                    let to = t.len().min(row + MAX_ENTRY_ROWS - out.len());
-                    out.t.extend_from_slice(t.get(row..to).unwrap_or_default());
-                    out.v.extend_from_slice(v.get(row..to).unwrap_or_default());
-                    (place, row) = if to == t.len() { (place + 1, 0) } else { (place, to) };
+            Now::Slabs { mut place, mut at, end } => {
+                while place < end && piece.rows.len() < MAX_ENTRY_ROWS {
+                    let Some((slab, segment)) = self.segment(place) else { break };
+                    match slab.part(segment, at) {
+                        Some(Part::Rows(t, v)) => {
+                            let n = t.len().min(MAX_ENTRY_ROWS - piece.rows.len());
+                            piece.rows.t.extend_from_slice(t.get(..n).unwrap_or_default());
+                            piece.rows.v.extend_from_slice(v.get(..n).unwrap_or_default());
+                            at += n;
+                        }
+                        Some(Part::Chunk(number)) => {
+                            if piece.rows.is_empty() {
+                                piece.coded = slab.coded(number);
+                                at += 1;
+                            }
+                            break;
+                        }
+                        None => (place, at) = (place + 1, 0),
+                    }
                 }
-                (place < end).then_some(Now::Slabs { place, row, end })
+                // What is left, if it is not the empty end of the last segment.
+                while place < end && self.segment(place).is_some_and(|(slab, s)| slab.part(s, at).is_none()) {
+                    (place, at) = (place + 1, 0);
+                }
+                (place < end).then_some(Now::Slabs { place, at, end })
             }
         }
     }
@@ -258,15 +330,16 @@ impl Sorted<'_> {
 impl Input for Sorted<'_> {
     fn next(&mut self, piece: &mut Piece) -> Result<bool> {
         piece.rows.clear();
+        piece.coded = None;
         let now = match self.now.take() {
             Some(now) => now,
             None => {
                 let Some(series) = self.order.next() else { return Ok(false) };
                 piece.labels = self.labels.get(series as usize).cloned();
-                self.start(series as usize)
+                self.start(series as usize)?
             }
         };
-        self.now = self.fill(now, &mut piece.rows);
+        self.now = self.fill(now, piece);
         Ok(true)
     }
 

@@ -6,12 +6,13 @@
 //!
 //! Of rows with one timestamp the first wins; the others are counted, as duplicates if their value
 //! has the same bits, as conflicts otherwise. Since nothing was dropped before, the counts are
-//! exact, and the same whatever the memory was. The rows of a series come in time order, so that
+//! exact, and the same whatever the memory was. A chunk that was coded on the way here is written as it is, if it is
+//! just what would be cut; blocks are the same bytes either way. The rows of a series come in time order, so that
 //! at any time one range is being filled, and finished chunks are handed on when they are many:
 //! a series of any length needs no more than `pending_bytes` here.
 
 use super::Sizes;
-use super::merge::RowSink;
+use super::merge::{Coded, RowSink};
 use super::ranges::range_of;
 use crate::block::{BlockSink, NewChunk};
 use crate::error::Result;
@@ -20,7 +21,7 @@ use crate::format::gorilla;
 use crate::model::{Columns, Labels, Metadata, TimeRange};
 
 /// Rows of a chunk.
-const CHUNK_ROWS: usize = 120;
+pub(super) const CHUNK_ROWS: usize = 120;
 /// Rows of a chunk of a series that has very many in one block, so that their number, which a
 /// block bounds, suffices for hundreds of millions of samples.
 const LONG_CHUNK_ROWS: usize = 960;
@@ -55,6 +56,9 @@ pub(super) struct Cutter<'a, S> {
     /// The range of `open` and `pending`.
     here: TimeRange,
     open: Columns,
+    /// A chunk with fewer rows than are cut: written as it is if no more follow, otherwise decoded into `open`, which is
+    /// empty until then.
+    held: Option<Coded>,
     /// Chunks of the series in this range, those handed on included.
     chunks: usize,
     pending: Vec<NewChunk>,
@@ -81,6 +85,7 @@ impl<'a, S: BlockSink> Cutter<'a, S> {
             last: None,
             here: TimeRange::new(0, 0),
             open: Columns::default(),
+            held: None,
             chunks: 0,
             pending: Vec::new(),
             pending_bytes: 0,
@@ -107,6 +112,7 @@ impl<'a, S: BlockSink> Cutter<'a, S> {
     /// Takes rows with distinct, ascending timestamps, all later than those before.
     fn push(&mut self, mut t: &[i64], mut v: &[f64]) -> Result<()> {
         self.counts.samples += t.len() as u64;
+        self.release()?;
         while let Some(&first) = t.first() {
             if !self.here.contains(first) {
                 self.leave_range()?;
@@ -139,10 +145,14 @@ impl<'a, S: BlockSink> Cutter<'a, S> {
         let payload = gorilla::encode(&self.open.t, &self.open.v);
         let rows = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
         self.open.clear();
-        self.chunks += 1;
-        self.pending_bytes += payload.capacity() + size_of::<NewChunk>();
         let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload };
-        self.pending.push(NewChunk { min_t, max_t, rows, chunk });
+        self.finish_chunk(NewChunk { min_t, max_t, rows, chunk })
+    }
+
+    fn finish_chunk(&mut self, chunk: NewChunk) -> Result<()> {
+        self.chunks += 1;
+        self.pending_bytes += chunk.chunk.payload.capacity() + size_of::<NewChunk>();
+        self.pending.push(chunk);
         match self.pending_bytes >= self.pending_bytes_max {
             true => self.hand_on(),
             false => Ok(()),
@@ -164,8 +174,28 @@ impl<'a, S: BlockSink> Cutter<'a, S> {
         Ok(())
     }
 
+    /// Decodes the chunk that is held, since rows follow.
+    fn release(&mut self) -> Result<()> {
+        if let Some(held) = self.held.take() {
+            self.open = held.decode()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a chunk may stay as it is: all of it new, in one range of the group, and no longer than is cut.
+    fn fits(&self, chunk: &NewChunk) -> bool {
+        let range = range_of(chunk.min_t, self.range_ms);
+        let new = self.last.is_none_or(|(last, _)| last < chunk.min_t);
+        let inside = range.contains(chunk.max_t) && self.group.contains(chunk.min_t);
+        let begins = !self.here.contains(chunk.min_t) || (self.open.is_empty() && self.held.is_none());
+        new && inside && begins && chunk.rows as usize <= self.chunk_rows()
+    }
+
     fn leave_range(&mut self) -> Result<()> {
-        self.close_chunk()?;
+        match self.held.take() {
+            Some(held) => self.finish_chunk(held.chunk)?,
+            None => self.close_chunk()?,
+        }
         self.chunks = 0;
         self.hand_on()
     }
@@ -197,6 +227,24 @@ impl<S: BlockSink> RowSink for Cutter<'_, S> {
             }
         }
         self.push(t.get(stretch..).unwrap_or_default(), v.get(stretch..).unwrap_or_default())
+    }
+
+    fn coded(&mut self, coded: Coded) -> Result<()> {
+        if !self.fits(&coded.chunk) {
+            let rows = coded.decode()?;
+            return self.rows(&rows.t, &rows.v);
+        }
+        if !self.here.contains(coded.chunk.min_t) {
+            self.leave_range()?;
+            self.here = range_of(coded.chunk.min_t, self.range_ms);
+        }
+        self.counts.samples += u64::from(coded.chunk.rows);
+        self.last = Some((coded.chunk.max_t, coded.last_v.to_bits()));
+        if (coded.chunk.rows as usize) < self.chunk_rows() {
+            self.held = Some(coded);
+            return Ok(());
+        }
+        self.finish_chunk(coded.chunk)
     }
 
     fn end(&mut self) -> Result<()> {

@@ -16,7 +16,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::error::Result;
+use crate::block::NewChunk;
+use crate::error::{Error, Result};
 use crate::model::{Cancel, Columns, Labels};
 
 /// Some rows of one series, in time order.
@@ -24,8 +25,39 @@ use crate::model::{Cancel, Columns, Labels};
 pub(super) struct Piece {
     /// Whose rows they are; `None` only before the first piece.
     pub(super) labels: Option<Labels>,
-    /// The rows, at least one.
+    /// The rows, at least one, unless they are coded.
     pub(super) rows: Columns,
+    /// The rows in coded form.
+    pub(super) coded: Option<Coded>,
+}
+
+impl Piece {
+    /// Decodes what is coded.
+    fn decode(&mut self) -> Result<()> {
+        if let Some(coded) = self.coded.take() {
+            self.rows = coded.decode()?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows of one series, with ascending timestamps, as a chunk.
+#[derive(Clone, Debug)]
+pub(super) struct Coded {
+    /// The chunk.
+    pub(super) chunk: NewChunk,
+    /// The value of the last row.
+    pub(super) last_v: f64,
+}
+
+impl Coded {
+    /// Its rows. What was coded here does not decode only if memory was damaged.
+    pub(super) fn decode(&self) -> Result<Columns> {
+        let mut rows = Columns::default();
+        let decoded = self.chunk.chunk.decode_into(&mut rows);
+        decoded.map_err(|e| Error::corrupt("memory", 0, e))?;
+        Ok(rows)
+    }
 }
 
 /// A sorted stream.
@@ -43,6 +75,11 @@ pub(super) trait RowSink {
     fn begin(&mut self, labels: &Labels) -> Result<()>;
     /// Rows of it, in time order; equal timestamps in the order of the input.
     fn rows(&mut self, t: &[i64], v: &[f64]) -> Result<()>;
+    /// Rows of it, in coded form.
+    fn coded(&mut self, coded: Coded) -> Result<()> {
+        let rows = coded.decode()?;
+        self.rows(&rows.t, &rows.v)
+    }
     /// It has no more rows.
     fn end(&mut self) -> Result<()>;
     /// The memory that it holds.
@@ -127,8 +164,11 @@ impl<'a> Streams<'a> {
     /// Gives the series of the only stream that has it, piece by piece.
     fn pass(&mut self, i: usize, labels: &Labels, sink: &mut dyn RowSink) -> Result<()> {
         loop {
-            if let Some(stream) = self.all.get(i) {
-                sink.rows(&stream.piece.rows.t, &stream.piece.rows.v)?;
+            if let Some(stream) = self.all.get_mut(i) {
+                match stream.piece.coded.take() {
+                    Some(coded) => sink.coded(coded)?,
+                    None => sink.rows(&stream.piece.rows.t, &stream.piece.rows.v)?,
+                }
             }
             if !self.advance(i, Some(labels))? {
                 return Ok(());
@@ -141,6 +181,9 @@ impl<'a> Streams<'a> {
         let first_t =
             |all: &[Stream<'_>], i: usize| all.get(i).and_then(|s| s.piece.rows.t.get(s.taken)).copied();
         let mut heads = BinaryHeap::with_capacity(several.len());
+        for &i in several {
+            self.decode(i)?;
+        }
         heads.extend(several.iter().filter_map(|&i| Some(Reverse((first_t(&self.all, i)?, i)))));
         while let Some(Reverse((_, i))) = heads.pop() {
             let until = heads.peek().map(|Reverse(head)| *head);
@@ -149,9 +192,14 @@ impl<'a> Streams<'a> {
             if stream.taken == stream.piece.rows.len() && !self.advance(i, Some(labels))? {
                 continue;
             }
+            self.decode(i)?;
             heads.extend(first_t(&self.all, i).map(|t| Reverse((t, i))));
         }
         Ok(())
+    }
+
+    fn decode(&mut self, i: usize) -> Result<()> {
+        self.all.get_mut(i).map_or(Ok(()), |stream| stream.piece.decode())
     }
 }
 

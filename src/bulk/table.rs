@@ -17,7 +17,7 @@ use crate::model::Labels;
 
 /// Memory of a series beside its label bytes: the pointer and its allocation's header and slack,
 /// its row count, the hash table's slots at their emptiest, and its numbers while sorting.
-const SERIES_BYTES: usize = 16 + 32 + 4 + 12 + 8;
+const SERIES_BYTES: usize = 16 + 32 + 4 + 20 + 8;
 
 /// Numbers the epochs of all loaders of the process; 0 is none.
 static EPOCHS: AtomicU32 = AtomicU32::new(1);
@@ -27,7 +27,8 @@ static EPOCHS: AtomicU32 = AtomicU32::new(1);
 pub(super) struct Table {
     epoch: u32,
     hasher: RandomState,
-    ids: HashTable<u32>,
+    /// The upper half of the hash, and the number: growing the table and passing over others asks no labels.
+    ids: HashTable<(u32, u32)>,
     labels: Vec<Labels>,
     bytes: usize,
 }
@@ -61,18 +62,18 @@ impl Table {
 
     /// The reference of a label set that is here.
     pub(super) fn find(&self, labels: &Labels) -> Option<BulkRef> {
-        let hash = self.hasher.hash_one(labels.as_bytes());
-        self.ids.find(hash, |&id| self.labels.get(id as usize) == Some(labels)).map(|&id| self.reference(id))
+        let (tag, hash) = self.hash(labels);
+        let same = |&(t, id): &(u32, u32)| t == tag && self.labels.get(id as usize) == Some(labels);
+        self.ids.find(hash, same).map(|&(_, id)| self.reference(id))
     }
 
     /// Adds a label set that is not here yet.
     pub(super) fn insert(&mut self, labels: &Labels) -> Result<BulkRef> {
         let id = u32::try_from(self.labels.len())
             .map_err(|_| Error::new(ErrorKind::Ceiling, "a bulk load takes at most 2^32 series at a time"))?;
-        let Table { hasher, ids, labels: all, .. } = self;
-        let hash = hasher.hash_one(labels.as_bytes());
-        all.push(labels.clone());
-        ids.insert_unique(hash, id, |&id| hash_of(hasher, all, id));
+        let (tag, hash) = self.hash(labels);
+        self.labels.push(labels.clone());
+        self.ids.insert_unique(hash, (tag, id), |&(tag, _)| spread(tag));
         self.bytes += Table::series_bytes(labels);
         Ok(self.reference(id))
     }
@@ -86,11 +87,18 @@ impl Table {
         }
     }
 
+    /// A part of the hash of a label set, and what the table hashes by, which follows from it.
+    fn hash(&self, labels: &Labels) -> (u32, u64) {
+        let tag = (self.hasher.hash_one(labels.as_bytes()) >> 32) as u32;
+        (tag, spread(tag))
+    }
+
     fn reference(&self, id: u32) -> BulkRef {
         BulkRef(u64::from(self.epoch) << 32 | u64::from(id))
     }
 }
 
-fn hash_of(hasher: &RandomState, labels: &[Labels], id: u32) -> u64 {
-    labels.get(id as usize).map_or(0, |l| hasher.hash_one(l.as_bytes()))
+/// A hash whose bits all depend on the tag, as a hash table wants them.
+fn spread(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -144,7 +144,7 @@ const TINY: Sizes = Sizes {
 };
 
 fn loader(fs: &MemFs, range_ms: i64, sizes: Sizes) -> Loader {
-    let options = LoaderOptions { memory_bytes: 0, range_ms, max_blocks: 100 };
+    let options = LoaderOptions { memory_bytes: 0, range_ms, max_blocks: 100, pool: None };
     Loader::with_sizes(Arc::new(fs.clone()), "/spill".into(), &options, Cancel::default(), sizes).unwrap()
 }
 
@@ -225,6 +225,74 @@ fn random_loads_agree_with_the_model_whatever_the_memory() {
         let counts = |l: &Loaded<()>| (l.samples, l.duplicates, l.conflicts, l.series, l.range);
         assert_eq!(counts(&tiny), counts(&ample), "the counts do not depend on the memory");
         assert!(tiny.duplicates > 0 && tiny.conflicts > 0);
+    }
+}
+
+/// Keeps the chunks as they come.
+#[derive(Default)]
+struct Chunks(Vec<(Labels, NewChunk)>);
+
+impl SeriesSink for Chunks {
+    fn add(&mut self, labels: &Labels, chunks: &[NewChunk]) -> Result<()> {
+        self.0.extend(chunks.iter().map(|chunk| (labels.clone(), chunk.clone())));
+        Ok(())
+    }
+
+    fn add_family(&mut self, _: &str, _: &Metadata) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl BlockSink for Chunks {
+    type Meta = Vec<(Labels, NewChunk)>;
+
+    fn finish(self) -> Result<Self::Meta> {
+        Ok(self.0)
+    }
+}
+
+/// Long stretches in time order: half of the series go on where they ended, the others anywhere, so that rows come twice.
+fn long_calls(seed: u64) -> Vec<(Labels, Vec<i64>, Vec<f64>)> {
+    let mut random = Random(seed);
+    let mut ends = [0i64; 8];
+    let call = |_| {
+        let (series, step) = (random.below(8), 1 + random.below(6) as i64);
+        let start = if series % 2 == 0 { ends[series as usize] } else { random.below(3_000) as i64 };
+        let t: Vec<i64> = (0..1 + random.below(400) as i64).map(|i| start + step * (i + 1)).collect();
+        ends[series as usize] = t[t.len() - 1];
+        let v = t.iter().map(|_| random.below(3) as f64).collect();
+        (labels(series), t, v)
+    };
+    (0..150).map(call).collect()
+}
+
+#[test]
+fn packing_changes_nothing_in_the_blocks() {
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+    for seed in 0..6 {
+        let calls = long_calls(seed);
+        let ample = load(1_000, Sizes::of(16 << 20), &calls);
+        assert!(ample.duplicates > 0 && ample.conflicts > 0 && ample.runs == 0);
+        assert!(load(1_000, TINY, &calls).runs > 1);
+        let chunks = |slab_rows: usize, pool: Option<&Arc<rayon::ThreadPool>>| {
+            let options =
+                LoaderOptions { memory_bytes: 0, range_ms: 1_000, max_blocks: 100, pool: pool.cloned() };
+            let sizes = Sizes { slab_rows, ..Sizes::of(16 << 20) };
+            let fs = Arc::new(MemFs::new());
+            let mut loader =
+                Loader::with_sizes(fs, "/spill".into(), &options, Cancel::default(), sizes).unwrap();
+            for (labels, t, v) in &calls {
+                let series = loader.series(labels).unwrap();
+                loader.extend(series, t, v).unwrap();
+            }
+            loader.finish(&mut |_| Ok(Chunks::default())).unwrap().blocks
+        };
+        // What fits no slab is never packed.
+        let plain = chunks(32, None);
+        for slab_rows in [64, 500, 4_096] {
+            assert!(chunks(slab_rows, None) == plain, "packed by the caller, {slab_rows} rows a slab");
+            assert!(chunks(slab_rows, Some(&pool)) == plain, "packed by the pool, {slab_rows} rows a slab");
+        }
     }
 }
 
@@ -406,7 +474,8 @@ fn what_is_refused_is_not_taken() {
     let open = Open::default();
     let loaded = loader.finish(&mut |range| Ok(TestBlock::new(range, &open))).unwrap();
     assert_eq!((loaded.samples, loaded.blocks.len()), (1, 1));
-    let options = LoaderOptions { memory_bytes: MIN_MEMORY_BYTES - 1, range_ms: 1, max_blocks: 1 };
+    let options =
+        LoaderOptions { memory_bytes: MIN_MEMORY_BYTES - 1, range_ms: 1, max_blocks: 1, pool: None };
     let small = Loader::new(Arc::new(fs), "/spill".into(), &options, Cancel::default());
     assert_eq!(small.err().map(|e| e.kind()), Some(ErrorKind::InvalidOptions));
 }

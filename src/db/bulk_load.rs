@@ -63,6 +63,7 @@ impl Db {
             memory_bytes: shared.options.bulk_memory,
             range_ms: levels.last().copied().unwrap_or(shared.options.block_range_ms()),
             max_blocks: MAX_BLOCKS,
+            pool: Some(Arc::clone(&shared.pool)),
         };
         let dir = shared.layout.spill().join(format!("load-{}", shared.take_sequence()));
         let fs = Arc::clone(&shared.options.fs);

@@ -16,16 +16,17 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::SampleSink;
+use super::spellings::{SPELLING_BYTES, Spellings};
 use crate::Result;
 
-/// What a known series costs besides its bytes, about.
-const SERIES_OVERHEAD_BYTES: usize = 192;
+/// What a known series costs besides its spellings, about.
+const SERIES_OVERHEAD_BYTES: usize = 128;
 /// What a buffered sample costs at most: two columns whose vectors are half full.
 const SAMPLE_BYTES: usize = 32;
 /// A buffer so long is handed on at once.
 const BLOCK_SAMPLES: usize = 8_192;
 /// So many samples at once pass by the buffer.
-const DIRECT_SAMPLES: usize = 64;
+const DIRECT_SAMPLES: usize = 8;
 
 /// The number of a series in [`Columns`], valid until the next [`Columns::make_room`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +51,9 @@ pub(crate) type Spelling = Option<&'static str>;
 /// Known series and their buffers.
 #[derive(Debug)]
 pub(crate) struct Columns<Id> {
-    plain: HashMap<Box<[u8]>, Local, RandomState>,
-    le: HashMap<Box<[u8]>, Local, RandomState>,
-    quantile: HashMap<Box<[u8]>, Local, RandomState>,
+    plain: Spellings,
+    le: Spellings,
+    quantile: Spellings,
     locals: HashMap<Id, Local, RandomState>,
     buffers: Vec<Buffer<Id>>,
     known_bytes: usize,
@@ -72,9 +73,9 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
     /// Empty, with a budget in bytes.
     pub(crate) fn new(memory_bytes: usize) -> Columns<Id> {
         Columns {
-            plain: HashMap::default(),
-            le: HashMap::default(),
-            quantile: HashMap::default(),
+            plain: Spellings::default(),
+            le: Spellings::default(),
+            quantile: Spellings::default(),
             locals: HashMap::default(),
             buffers: Vec::new(),
             known_bytes: 0,
@@ -85,26 +86,37 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
     }
 
     /// The series that is spelled so, if it is known.
-    pub(crate) fn find(&self, spelling: Spelling, raw: &[u8]) -> Option<Local> {
-        let map = match spelling {
-            None => &self.plain,
-            Some("le") => &self.le,
-            Some(_) => &self.quantile,
-        };
-        map.get(raw).copied()
+    pub(crate) fn find(&mut self, spelling: Spelling, raw: &[u8]) -> Option<Local> {
+        self.spellings(spelling).find(raw)
     }
 
-    /// Makes a spelling of a series known.
+    /// Makes a spelling of a series known, which is not known yet.
     pub(crate) fn insert(&mut self, spelling: Spelling, raw: &[u8], series: Id) -> Local {
         let local = self.adopt(series);
-        let map = match spelling {
+        self.spellings(spelling).insert(raw, local);
+        self.known_bytes += raw.len() + SPELLING_BYTES;
+        local
+    }
+
+    fn spellings(&mut self, spelling: Spelling) -> &mut Spellings {
+        match spelling {
             None => &mut self.plain,
             Some("le") => &mut self.le,
             Some(_) => &mut self.quantile,
-        };
-        map.insert(raw.into(), local);
-        self.known_bytes += raw.len();
-        local
+        }
+    }
+
+    /// The bytes of the series, spelled as written, that followed the last time the one that was found, inserted or
+    /// taken last.
+    #[inline]
+    pub(crate) fn foretold(&self) -> Option<&[u8]> {
+        self.plain.foretold()
+    }
+
+    /// Takes the series that was foretold.
+    #[inline]
+    pub(crate) fn take_foretold(&mut self) -> Option<Local> {
+        self.plain.take_foretold()
     }
 
     /// The series, whether it is known or not; no spelling of it becomes known.

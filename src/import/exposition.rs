@@ -9,6 +9,9 @@ use super::parser::{Event, Fault, ParseError, Parser, SampleEvent};
 use super::run::{BAD_LABELS, OUT_OF_RANGE, Run};
 use crate::Result;
 
+/// The most plain lines that are taken at once.
+const STRETCH_ROWS: usize = 2_048;
+
 const NO_TIMESTAMP: &str = "the sample has no timestamp; say which to take (--timestamp TIME, or mtime)";
 
 /// Reads `text` to its end; returns its bytes.
@@ -17,6 +20,9 @@ pub(crate) fn read<S: SampleSink>(run: &mut Run<'_, S>, text: impl Read, grammar
     run.events(&mut parser, 0)?;
     Ok(parser.bytes_read())
 }
+
+/// A sample whose series is known.
+type Row = (Local, i64, f64);
 
 impl<S: SampleSink> Run<'_, S> {
     /// Takes all that the parser says; `lines_before` stand before what it reads.
@@ -29,7 +35,7 @@ impl<S: SampleSink> Run<'_, S> {
                 Ok(Some(Event::Sample(sample))) => self.sample(&sample)?,
                 Ok(Some(event)) => {
                     self.event(&event)?;
-                    Ok(())
+                    Ok(None)
                 }
                 Err(ParseError::Invalid(fault)) => {
                     self.last = None;
@@ -37,15 +43,54 @@ impl<S: SampleSink> Run<'_, S> {
                 }
                 Err(ParseError::Io(e)) => return Err(self.unreadable(e)),
             };
-            if let Err(fault) = outcome {
-                self.reject(Fault { line: fault.line + lines_before, ..fault })?;
+            match outcome {
+                Ok(Some(row)) => self.stretch(parser, row)?,
+                Ok(None) => {}
+                Err(fault) => self.reject(Fault { line: fault.line + lines_before, ..fault })?,
             }
+            self.foretold(parser)?;
         }
     }
 
-    /// Takes one sample: `Err` if the import must end, `Ok(Err(_))` if the sample cannot be taken.
+    /// Takes a sample, and with it the plain lines of the same series that follow.
+    fn stretch<R: Read>(&mut self, parser: &mut Parser<R>, (local, t, v): Row) -> Result<()> {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.clear();
+        rows.push(t, v);
+        if self.plain_lines() && matches!(self.last, Some((None, _))) {
+            parser.stretch(STRETCH_ROWS, &mut rows);
+        }
+        self.step(u64::try_from(rows.len() - 1).unwrap_or(0))?;
+        match rows.len() {
+            1 => self.put(local, t, v)?,
+            _ => self.put_columns(local, &rows.t, &rows.v)?,
+        }
+        self.rows = rows;
+        Ok(())
+    }
+
+    /// Takes plain lines for as long as each is of the series that is foretold.
+    fn foretold<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<()> {
+        if !self.plain_lines() {
+            return Ok(());
+        }
+        while let Some((t, v)) = self.columns.foretold().and_then(|series| parser.foretold(series)) {
+            let Some(local) = self.columns.take_foretold() else { break };
+            self.put(local, t, v)?;
+            self.step(1)?;
+        }
+        Ok(())
+    }
+
+    /// Whether lines may be taken without an event: a plain one has a timestamp, so that the numbers in its labels
+    /// are as written, unless the options say otherwise.
+    fn plain_lines(&self) -> bool {
+        self.options.label_numbers != LabelNumbers::Canonical
+    }
+
+    /// Finds series and time of a sample: `Err` if the import must end, `Ok(Err(_))` if the sample cannot be taken.
     #[inline]
-    fn sample(&mut self, sample: &SampleEvent<'_>) -> Result<Result<(), Fault>> {
+    fn sample(&mut self, sample: &SampleEvent<'_>) -> Result<Result<Option<Row>, Fault>> {
         let fault = |why| Fault { line: sample.line(), column: 1, why };
         let spelling = self.spelling(sample);
         let known = match self.last {
@@ -72,8 +117,7 @@ impl<S: SampleSink> Run<'_, S> {
             presence.saw(local);
         }
         self.summary.exemplars_skipped += u64::from(sample.has_exemplar());
-        self.put(local, t, sample.value())?;
-        Ok(Ok(()))
+        Ok(Ok(Some((local, t, sample.value()))))
     }
 
     fn spelling(&self, sample: &SampleEvent<'_>) -> Spelling {

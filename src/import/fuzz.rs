@@ -1,7 +1,9 @@
 //! The property of the parsers that fuzzing checks: any bytes are read to their end without a
 //! panic, and it does not matter in what pieces they arrive. Of the formats that are no exposition text, the
-//! import is what is compared.
+//! import is what is compared. Of exposition text, the import, which takes plain lines without the lexer, is compared
+//! with the lexer's events.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::grammar::Grammar;
@@ -31,6 +33,7 @@ pub(crate) fn fuzz(data: &[u8], format: Format) {
     let whole = outline(data, grammar, data.len());
     let drips = outline(Drip(data), grammar, data.len());
     assert_eq!(whole, drips, "the pieces in which the bytes arrive must not matter");
+    assert_eq!(by_series(imported(data, format).0), by_series(from_events(data, grammar)));
     let strict = check(data, format, format == Format::OpenMetrics, |_| {});
     assert!(strict.is_ok(), "reading from memory cannot fail");
 }
@@ -71,6 +74,39 @@ impl SampleSink for Words {
     }
 }
 
+/// The samples of each series, in the order in which they came.
+fn by_series(Words(series, samples): Words) -> BTreeMap<Labels, Vec<(i64, u64)>> {
+    let mut out: BTreeMap<Labels, Vec<(i64, u64)>> = BTreeMap::new();
+    for (place, t, bits) in samples {
+        let labels = series.get(place).cloned();
+        out.entry(labels.unwrap_or_else(|| unreachable!("a place that was given")))
+            .or_default()
+            .push((t, bits));
+    }
+    out
+}
+
+/// What an import should make of the events of the parser.
+fn from_events(data: &[u8], grammar: Grammar) -> Words {
+    let mut parser = Parser::new(data, grammar, false);
+    let (mut words, mut buffer) = (Words::default(), LabelBuffer::default());
+    loop {
+        match parser.next() {
+            Ok(None) | Err(ParseError::Io(_)) => return words,
+            Ok(Some(Event::Sample(sample))) => {
+                sample.labels(&mut buffer);
+                let t = sample.timestamp_ms().unwrap_or(0);
+                let Ok(labels) = Labels::from_pairs(buffer.iter()) else { continue };
+                if t > i64::MIN && t < i64::MAX {
+                    let place = words.series(&labels).unwrap_or(usize::MAX);
+                    words.1.push((place, t, sample.value().to_bits()));
+                }
+            }
+            Ok(Some(_)) | Err(ParseError::Invalid(_)) => {}
+        }
+    }
+}
+
 /// All that the parser says, in words.
 fn outline(input: impl Read, grammar: Grammar, bytes: usize) -> Vec<String> {
     let mut parser = Parser::new(input, grammar, false);
@@ -96,6 +132,36 @@ fn outline(input: impl Read, grammar: Grammar, bytes: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_lines_are_taken_as_the_lexer_takes_them() {
+        let mut state = 9u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for round in 0..120 {
+            let mut text = String::new();
+            for t in 0..12 {
+                for series in ["up", "a{le=\"1\"}", "a{le=\"1\",b=\"x\"}", "a{le=\"10\"}", "go {x=\"y\"}"] {
+                    let rows = if round % 2 == 0 { 1 } else { random(4) };
+                    for row in 0..rows {
+                        let value = ["1", "-2.5", "1e+06", "NaN", "0.1", "+Inf", "7e-3"][random(7)];
+                        text += &format!("{series} {value} {}\n", 100 * t + row as i64);
+                    }
+                }
+                text += ["", "", "# TYPE a histogram\n", "a{le=\"1\"} 3\n"][random(4)];
+            }
+            text += "# EOF\n";
+            let mut bytes = text.into_bytes();
+            for _ in 0..random(4) {
+                let at = random(bytes.len());
+                bytes[at] = b"\n\"\\{}= #,0a\0\xff.-e"[random(16)];
+            }
+            fuzz(&bytes, Format::Text);
+            fuzz(&bytes, Format::OpenMetrics);
+        }
+    }
 
     #[test]
     fn damaged_inputs_are_read_to_their_end_in_any_pieces() {

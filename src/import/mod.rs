@@ -31,8 +31,8 @@
 //! are history that was stored under the labels as written, and keeps them: [`LabelNumbers`] says otherwise.
 //!
 //! # Cost
-//! A line costs no allocation. A line whose series begins with the bytes of the one before costs one
-//! comparison and the parsing of two numbers; any other known series one hash of its bytes. Memory is bounded by
+//! A line costs no allocation. A line whose series has the bytes of the one before, or of the one that followed it
+//! the last time, costs one comparison and the parsing of two numbers; any other known series one hash of its bytes. Memory is bounded by
 //! [`ImportOptions::memory_bytes`] plus one window of the input.
 
 mod check;
@@ -54,12 +54,14 @@ mod number;
 mod openmetrics;
 mod options;
 mod parser;
+mod plain;
 mod presence;
 mod promdump;
 mod run;
 mod scan;
 mod scrape;
 mod scrapes;
+mod spellings;
 mod strict;
 mod text;
 mod window;

@@ -109,9 +109,7 @@ fn digits<'a>(mut text: &'a [u8], mantissa: &mut u64) -> &'a [u8] {
         if high | carried >> 4 != 0x3333_3333_3333_3333 {
             break;
         }
-        let pairs = (word & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(10 << 8 | 1) >> 8;
-        let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
-        let all = (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32;
+        let all = eight_digits(word & 0x0f0f_0f0f_0f0f_0f0f);
         *mantissa = mantissa.wrapping_mul(100_000_000).wrapping_add(all);
         text = rest;
     }
@@ -120,6 +118,14 @@ fn digits<'a>(mut text: &'a [u8], mantissa: &mut u64) -> &'a [u8] {
         text = rest;
     }
     text
+}
+
+/// The number that eight digits make, one a byte (its value, not its letter), the first in the lowest.
+#[inline(always)]
+pub(crate) fn eight_digits(word: u64) -> u64 {
+    let pairs = word.wrapping_mul(10 << 8 | 1) >> 8;
+    let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
+    (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 /// The digits of a decimal from its first that is not zero on.
@@ -153,15 +159,20 @@ fn decimal_to_f64(d: &Decimal, text: &[u8]) -> Option<f64> {
     Some(if d.negative { -magnitude } else { magnitude })
 }
 
-/// Both factors are exact doubles, so that one operation rounds once.
 #[inline]
 fn short(d: &Decimal) -> Option<f64> {
-    if !d.fits || d.mantissa > 1 << 53 {
+    if d.fits { scaled(d.mantissa, d.exponent) } else { None }
+}
+
+/// `mantissa * 10^exponent`, if both factors are exact doubles, so that one operation rounds once.
+#[inline(always)]
+pub(crate) fn scaled(mantissa: u64, exponent: i64) -> Option<f64> {
+    if mantissa > 1 << 53 {
         return None;
     }
-    let power = *EXACT_POWERS.get(usize::try_from(d.exponent.unsigned_abs()).ok()?)?;
-    let mantissa = d.mantissa as f64;
-    Some(if d.exponent < 0 { mantissa / power } else { mantissa * power })
+    let power = *EXACT_POWERS.get(usize::try_from(exponent.unsigned_abs()).ok()?)?;
+    let mantissa = mantissa as f64;
+    Some(if exponent < 0 { mantissa / power } else { mantissa * power })
 }
 
 /// Milliseconds of decimal seconds, in integers; `None` if they do not fit.

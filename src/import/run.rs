@@ -18,7 +18,7 @@ use super::families::Families;
 use super::options::{ImportOptions, ImportSummary, OnError, Progress, Rejected, SampleSink};
 use super::parser::{Event, Fault};
 use super::presence::Presence;
-use crate::{AppendError, Cancel, Error, ErrorKind, Labels, Result};
+use crate::{AppendError, Cancel, Columns as Samples, Error, ErrorKind, Labels, Result};
 
 /// Rejections that the summary keeps.
 const MAX_LISTED: usize = 100;
@@ -38,6 +38,8 @@ pub(crate) struct Run<'a, S: SampleSink> {
     /// The series of the last sample of this page, and how it was spelled.
     pub(super) last: Option<(Spelling, Local)>,
     pub(super) buffer: LabelBuffer,
+    /// What a stretch of plain lines holds.
+    pub(super) rows: Samples,
     pub(super) summary: ImportSummary,
     /// The time of samples that have none.
     pub(super) default_time_ms: Option<i64>,
@@ -67,6 +69,7 @@ impl<'a, S: SampleSink> Run<'a, S> {
             columns: Columns::new(options.memory_bytes),
             last: None,
             buffer: LabelBuffer::default(),
+            rows: Samples::default(),
             summary: ImportSummary::default(),
             default_time_ms: None,
             presence: None,
@@ -135,8 +138,8 @@ impl<'a, S: SampleSink> Run<'a, S> {
     ) -> Result<Option<Local>> {
         let extra = &self.options.labels;
         let own = buffer.iter().filter(|(name, _)| !extra.iter().any(|(n, _)| n == name));
-        let labels = match Labels::from_pairs(own.chain(extra.iter().map(|(n, v)| (n.as_str(), v.as_str()))))
-        {
+        let extra = extra.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let labels = match Labels::from_pairs(own.chain(extra)) {
             Ok(labels) => labels,
             Err(AppendError::BadLabels) => return Ok(None),
             Err(e) => return Err(e.into()),

@@ -14,7 +14,7 @@ use super::*;
 use crate::env::Clock;
 use crate::env::{CrashPolicy, FaultFs, Fs, ManualClock, MemFs};
 use crate::error::AppendError;
-use crate::model::{Cancel, Labels, Metadata, MetricType, Selector, SeriesRef};
+use crate::model::{Labels, Metadata, MetricType, Selector, SeriesRef};
 
 mod enumerate;
 mod policies;

@@ -1,0 +1,143 @@
+//! Series known by the bytes of their line, and which followed which.
+//!
+//! ```text
+//!   bytes    a{x="1"}a{x="2"}b{…          back to back, in the order of first appearance
+//!   list     end, hash, local, next       next: what followed it the last time
+//!   places   hash ─▶ number in list
+//! ```
+//!
+//! A dump that is written scrape by scrape repeats its series in the same order. So the next one is foretold: the series
+//! that followed this one the last time, whose bytes stand right behind, mostly. If the line has them, it costs one
+//! comparison and neither lexer nor hash; if not, it is found by its hash, and what was foretold is corrected.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::columns::Local;
+
+/// What a spelling costs besides its bytes, about: its place in the list, and in the table at its emptiest.
+pub(crate) const SPELLING_BYTES: usize = size_of::<Spelled>() + 12;
+/// No number.
+const NONE: u32 = u32::MAX;
+
+/// Spellings of series.
+#[derive(Debug)]
+pub(crate) struct Spellings {
+    hasher: RandomState,
+    places: HashTable<u32>,
+    bytes: Vec<u8>,
+    list: Vec<Spelled>,
+    /// The one that was found, inserted or taken last.
+    last: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Spelled {
+    hash: u64,
+    start: usize,
+    end: usize,
+    local: Local,
+    next: u32,
+}
+
+impl Default for Spellings {
+    fn default() -> Spellings {
+        Spellings {
+            hasher: RandomState::default(),
+            places: HashTable::new(),
+            bytes: Vec::new(),
+            list: Vec::new(),
+            last: NONE,
+        }
+    }
+}
+
+impl Spellings {
+    /// The series that is spelled so, if it is known.
+    pub(crate) fn find(&mut self, raw: &[u8]) -> Option<Local> {
+        let hash = self.hasher.hash_one(raw);
+        let Spellings { list, bytes, .. } = self;
+        let same = |&n: &u32| {
+            list.get(n as usize).is_some_and(|s| s.hash == hash && bytes.get(s.start..s.end) == Some(raw))
+        };
+        let number = *self.places.find(hash, same)?;
+        self.follow(number)
+    }
+
+    /// Makes a spelling known that is not known yet. The list ends before numbers do.
+    pub(crate) fn insert(&mut self, raw: &[u8], local: Local) {
+        let Some(number) = u32::try_from(self.list.len()).ok().filter(|&n| n != NONE) else { return };
+        let hash = self.hasher.hash_one(raw);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(raw);
+        self.list.push(Spelled { hash, start, end: self.bytes.len(), local, next: NONE });
+        let list = &self.list;
+        self.places.insert_unique(hash, number, |&n| list.get(n as usize).map_or(0, |s| s.hash));
+        self.follow(number);
+    }
+
+    /// The bytes of the series that followed, the last time, the one that was found, inserted or taken last.
+    #[inline]
+    pub(crate) fn foretold(&self) -> Option<&[u8]> {
+        let next = self.list.get(self.list.get(self.last as usize)?.next as usize)?;
+        self.bytes.get(next.start..next.end)
+    }
+
+    /// Takes the one that was foretold.
+    #[inline]
+    pub(crate) fn take_foretold(&mut self) -> Option<Local> {
+        let number = self.list.get(self.last as usize)?.next;
+        let found = self.list.get(number as usize)?;
+        self.last = number;
+        Some(found.local)
+    }
+
+    /// Forgets all, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.places.clear();
+        self.bytes.clear();
+        self.list.clear();
+        self.last = NONE;
+    }
+
+    /// Takes note that this one follows the last.
+    fn follow(&mut self, number: u32) -> Option<Local> {
+        if let Some(before) = self.list.get_mut(self.last as usize).filter(|_| self.last != number) {
+            before.next = number;
+        }
+        self.last = number;
+        self.list.get(number as usize).map(|s| s.local)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_followed_is_foretold_until_something_else_follows() {
+        let mut known = Spellings::default();
+        assert_eq!((known.find(b"a"), known.foretold()), (None, None));
+        for (n, raw) in [&b"a"[..], b"bb", b"c"].into_iter().enumerate() {
+            known.insert(raw, Local::new(n));
+        }
+        assert_eq!(known.foretold(), None, "nothing followed c yet");
+        assert_eq!(known.take_foretold(), None);
+        assert_eq!(known.find(b"a"), Some(Local::new(0)));
+        for (raw, n) in [(&b"bb"[..], 1), (b"c", 2), (b"a", 0), (b"bb", 1)] {
+            assert_eq!(known.foretold(), Some(raw));
+            assert_eq!(known.take_foretold(), Some(Local::new(n)));
+        }
+        // c is gone: after bb comes a.
+        assert_eq!(known.find(b"a"), Some(Local::new(0)));
+        assert_eq!(known.take_foretold(), Some(Local::new(1)));
+        assert_eq!(known.foretold(), Some(&b"a"[..]));
+        // Again and again the same series foretells nothing of itself.
+        assert_eq!((known.find(b"bb"), known.find(b"bb")), (Some(Local::new(1)), Some(Local::new(1))));
+        assert_eq!(known.foretold(), Some(&b"a"[..]));
+        known.clear();
+        assert_eq!((known.find(b"a"), known.foretold()), (None, None));
+    }
+}
