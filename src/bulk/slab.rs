@@ -146,7 +146,7 @@ impl Slab {
             let Some(Part::Rows(t, v)) = self.part(segment, 0) else { continue };
             let ascends = t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b);
             // Chunks that begin elsewhere than the blocks' would be coded for nothing.
-            let aligned = segment.before as usize % CHUNK_ROWS == 0;
+            let aligned = (segment.before as usize).is_multiple_of(CHUNK_ROWS);
             if t.len() >= PACK_ROWS && ascends && aligned {
                 out.pack(segment, t, v, range_ms);
                 continue;

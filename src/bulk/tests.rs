@@ -271,12 +271,12 @@ fn packing_changes_nothing_in_the_blocks() {
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
     for seed in 0..6 {
         let calls = long_calls(seed);
-        let ample = load(1_000, Sizes::of(16 << 20), &calls);
+        let ample = load(5_000, Sizes::of(16 << 20), &calls);
         assert!(ample.duplicates > 0 && ample.conflicts > 0 && ample.runs == 0);
-        assert!(load(1_000, TINY, &calls).runs > 1);
+        assert!(load(5_000, TINY, &calls).runs > 1);
         let chunks = |slab_rows: usize, pool: Option<&Arc<rayon::ThreadPool>>| {
             let options =
-                LoaderOptions { memory_bytes: 0, range_ms: 1_000, max_blocks: 100, pool: pool.cloned() };
+                LoaderOptions { memory_bytes: 0, range_ms: 5_000, max_blocks: 100, pool: pool.cloned() };
             let sizes = Sizes { slab_rows, ..Sizes::of(16 << 20) };
             let fs = Arc::new(MemFs::new());
             let mut loader =

@@ -78,10 +78,9 @@ impl SampleSink for Words {
 fn by_series(Words(series, samples): Words) -> BTreeMap<Labels, Vec<(i64, u64)>> {
     let mut out: BTreeMap<Labels, Vec<(i64, u64)>> = BTreeMap::new();
     for (place, t, bits) in samples {
-        let labels = series.get(place).cloned();
-        out.entry(labels.unwrap_or_else(|| unreachable!("a place that was given")))
-            .or_default()
-            .push((t, bits));
+        if let Some(labels) = series.get(place) {
+            out.entry(labels.clone()).or_default().push((t, bits));
+        }
     }
     out
 }

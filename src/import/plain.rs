@@ -122,7 +122,7 @@ fn digits(bytes: &[u8; TAIL_BYTES], at: usize, mut mantissa: u64) -> Option<(u64
     loop {
         let word = u64::from_le_bytes(*bytes.get(at + count..)?.first_chunk()?) ^ 0x3030_3030_3030_3030;
         // The top bit of each byte that is above nine.
-        let above = ((word & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676 | word) & 0x8080_8080_8080_8080;
+        let above = (((word & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | word) & 0x8080_8080_8080_8080;
         let here = (above.trailing_zeros() / 8) as usize;
         // What comes after the digits leaves at the top, zeros before them come in at the bottom.
         let aligned = word.checked_shl(64 - 8 * (above.trailing_zeros() / 8)).unwrap_or(0);
