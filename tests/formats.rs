@@ -1,8 +1,7 @@
 //! Goal: every format that is imported yields what it says, and what is exported is what was stored: JSON lines and
 //! dumps bit for bit, OpenMetrics to the same canonical form.
 //! Method: small data of our own through the binary; of the shared data, recorded scrapes against a model of what
-//! a server would store, and dumps through export and import again. All of it with
-//! `cargo test --release -- --ignored`, a few small ones always.
+//! a server would store, and dumps through export and import again.
 #![cfg(feature = "cli")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -206,16 +205,14 @@ fn model(recording: &[u8]) -> (Memory, u64) {
     (memory, markers)
 }
 
-fn replays(wanted: impl Fn(&str) -> bool) {
+#[test]
+fn recordings_are_what_a_server_would_store() {
     let Some(root) = shared("exposition") else { return };
     let stated = std::fs::read_to_string(root.join("README.md")).unwrap();
     let mut found = 0;
     for row in stated.lines().filter(|line| line.starts_with("| replay/")) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let [_, name, scrapes, failed, bytes, _] = cells[..] else { panic!("{row}") };
-        if !wanted(name) {
-            continue;
-        }
         let packed = std::fs::read(root.join(name)).unwrap();
         // Little memory, so that series are forgotten on the way.
         for memory_bytes in [1 << 18, 1 << 26] {
@@ -233,17 +230,6 @@ fn replays(wanted: impl Fn(&str) -> bool) {
         found += 1;
     }
     assert!(found > 0);
-}
-
-#[test]
-fn a_few_recordings_are_what_a_server_would_store() {
-    replays(|name| ["nginx", "blackbox", "flask"].iter().any(|n| name.contains(n)));
-}
-
-#[test]
-#[ignore = "110 MB of text"]
-fn all_recordings_are_what_a_server_would_store() {
-    replays(|_| true);
 }
 
 #[test]
@@ -449,7 +435,8 @@ fn openmetrics_is_grouped_by_family() {
     assert_eq!(one, "# TYPE temperature gauge\ntemperature -0 1600000000.000\n# EOF\n");
 }
 
-fn exports(wanted: impl Fn(&str) -> bool) {
+#[test]
+fn exports_of_all_dumps_are_imported_again() {
     let Some(root) = shared("dumps") else { return };
     let mut dumps = 0;
     for entry in std::fs::read_dir(&root).unwrap() {
@@ -457,9 +444,6 @@ fn exports(wanted: impl Fn(&str) -> bool) {
         let Some(name) = path.file_name().unwrap().to_str().unwrap().strip_suffix(".om.zst") else {
             continue;
         };
-        if !wanted(name) {
-            continue;
-        }
         let place = Place::new();
         place.ok(&["import", "--db", "db", path.to_str().unwrap()]);
         let dump = place.feed(&["dump", "--db", "db"], b"");
@@ -499,17 +483,6 @@ fn canonical(root: &Path, name: &str, place: &Place, export: &[u8]) {
         |value: &Value| value["sha256"].as_str().or(value["truth"]["sha256"].as_str()).map(str::to_owned);
     assert!(hash(&found).is_some());
     assert_eq!(hash(&found), hash(&truth["truth"]), "{name}");
-}
-
-#[test]
-fn a_few_exports_are_imported_again() {
-    exports(|name| ["nginx-1s", "blackbox-1s"].contains(&name));
-}
-
-#[test]
-#[ignore = "400 MB of text, several times"]
-fn all_exports_are_imported_again() {
-    exports(|_| true);
 }
 
 /// Runs promtool; `None` where it is not.

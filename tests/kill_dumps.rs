@@ -26,11 +26,15 @@ const DIR: &str = "SILVERBACK_KILL_DIR";
 const DUMP: &str = "SILVERBACK_KILL_DUMP";
 /// Samples in a commit.
 const BATCH: usize = 1_500;
+/// Blocks of the first level in a dump's time, or so.
+const BLOCKS: u64 = 20;
 
-fn options() -> Options {
+fn options(order: &InOrder) -> Options {
+    let times = || order.rows.iter().map(|&(_, t, _)| t);
+    let span_ms = times().max().unwrap_or(0).abs_diff(times().min().unwrap_or(0));
     // Short blocks and log segments, so that flushes and merges go on while the process is killed.
     Options::default()
-        .block_range(Duration::from_secs(300))
+        .block_range(Duration::from_millis(span_ms / BLOCKS + 1))
         .wal_segment_bytes(1 << 18)
         .out_of_order_window(Duration::from_secs(400 * 86_400))
         .max_future(None)
@@ -73,7 +77,7 @@ fn parse(dump: &Path) -> InOrder {
 fn child() {
     let (Some(dir), Some(dump)) = (std::env::var_os(DIR), std::env::var_os(DUMP)) else { return };
     let dump = parse(Path::new(&dump));
-    let db = Db::open(dir, options()).unwrap();
+    let db = Db::open(dir, options(&dump)).unwrap();
     let mut app = db.appender().unwrap();
     for (n, batch) in dump.rows.chunks(BATCH).enumerate() {
         for &(series, t, v) in batch {
@@ -143,8 +147,8 @@ fn read_all(db: &Db) -> Vec<(Labels, Vec<(i64, u64)>)> {
     .collect()
 }
 
-fn reopen(dir: &Path) -> Db {
-    let db = Db::open(dir, options()).unwrap();
+fn reopen(dir: &Path, order: &InOrder) -> Db {
+    let db = Db::open(dir, options(order)).unwrap();
     let report = db.open_report();
     assert!(report.damage.is_empty() && report.quarantined.is_empty(), "{report:?}");
     assert!(db.verify().unwrap().is_clean());
@@ -162,7 +166,7 @@ fn acknowledged_commits_survive_a_kill_in_the_middle() {
         let acknowledged = run_and_kill(dir.path(), &dump, commits);
         assert!(acknowledged >= commits);
         let order = parse(&dump);
-        let db = reopen(dir.path());
+        let db = reopen(dir.path(), &order);
         let seen: BTreeMap<(Labels, i64), u64> = read_all(&db)
             .into_iter()
             .flat_map(|(labels, rows)| rows.into_iter().map(move |(t, bits)| ((labels.clone(), t), bits)))
@@ -184,13 +188,17 @@ fn acknowledged_commits_survive_a_kill_in_the_middle() {
 #[test]
 fn whole_dumps_survive_a_kill_at_the_end() {
     let Some(root) = data("dumps") else { return };
-    for name in ["nginx-1s", "blackbox-1s", "cloudmon-a"] {
-        let dump = root.join(format!("{name}.om.zst"));
+    let mut dumps: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    dumps.retain(|path| path.to_str().unwrap().ends_with(".om.zst"));
+    dumps.sort();
+    assert!(dumps.len() > 10);
+    for dump in &dumps {
+        let name = dump.file_name().unwrap().to_str().unwrap().trim_end_matches(".om.zst");
         let truth = std::fs::read_to_string(root.join(format!("{name}.truth.json"))).unwrap();
         let truth = &serde_json::from_str::<Value>(&truth).unwrap()["truth"];
         let dir = directory();
-        let acknowledged = run_and_kill(dir.path(), &dump, usize::MAX);
-        let db = reopen(dir.path());
+        let acknowledged = run_and_kill(dir.path(), dump, usize::MAX);
+        let db = reopen(dir.path(), &parse(dump));
         let samples = read_all(&db);
         assert_eq!(canonical_sha256(&samples), truth["sha256"].as_str().unwrap(), "{name}");
         let count: usize = samples.iter().map(|(_, rows)| rows.len()).sum();

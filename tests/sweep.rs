@@ -83,8 +83,8 @@ impl Subject {
             |help: &str| Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: help.into() };
         let mut app = db.appender().unwrap();
         for k in 0..30i64 {
-            for i in 0..20u64 {
-                app.append(&series(i), k * 1_000, (k * 3 + i as i64) as f64 / 4.0).unwrap();
+            for i in 0..20u32 {
+                app.append(&series(u64::from(i)), k * 1_000, (k * 3 + i64::from(i)) as f64 / 4.0).unwrap();
             }
         }
         app.set_metadata("m0", metadata("zero")).unwrap();
@@ -102,7 +102,7 @@ impl Subject {
             drop(db);
             db = Db::open(&path, options()).unwrap();
             app = db.appender().unwrap();
-            app.append(&series(k as u64 + 27), 46_000 + k, -0.0).unwrap();
+            app.append(&series(k.cast_unsigned() + 27), 46_000 + k, -0.0).unwrap();
             app.append(&series(1), 46_000 + k, f64::from_bits(0x7ff0_0000_0000_0002)).unwrap();
             app.set_metadata("m1", metadata(&k.to_string())).unwrap();
             app.commit().unwrap();

@@ -75,9 +75,8 @@ fn open_flush_merge_and_import_are_spans_and_what_happens_events() {
     let order = [
         "span open path=",
         "span flush range=",
+        "INFO message=flushed 1 samples", // right after the step
         "span merge blocks=3",
-        // What happened is told when no lock is held: after the last step.
-        "INFO message=flushed 1 samples",
         "INFO message=merged 3 blocks",
         "span import",
         "span input name=\"page\"",
