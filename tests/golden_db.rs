@@ -98,10 +98,11 @@ fn make(dir: &Path) -> Db {
         |help: &str| Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: help.into() };
     let db = Db::open(dir, options()).unwrap();
     let mut app = db.appender().unwrap();
-    for k in 0..30i64 {
-        for i in 0..20u64 {
-            let v = odd.get(k as usize % 11).copied().unwrap_or((k * 3 + i as i64) as f64 / 4.0);
-            app.append(&series(i), k * 1_000, v).unwrap();
+    for (k, t) in (0..30u32).zip((0..).step_by(1_000)) {
+        for i in 0..20u32 {
+            let even = f64::from(k * 3 + i) / 4.0;
+            let v = odd.iter().copied().chain(std::iter::repeat(even)).nth(k as usize % 11).unwrap();
+            app.append(&series(u64::from(i)), t, v).unwrap();
         }
     }
     app.set_metadata("m0", metadata("Zero.")).unwrap();
@@ -114,12 +115,12 @@ fn make(dir: &Path) -> Db {
     assert!(db.delete(4_000..9_000, &r#"{i=~"1|3"}"#.parse().unwrap()).unwrap() > 0);
     drop(app);
     let mut db = db;
-    for k in 0..3i64 {
+    for (k, t) in (0..3u32).zip(46_000..) {
         drop(db);
         db = Db::open(dir, options()).unwrap();
         let mut app = db.appender().unwrap();
-        app.append(&series(k as u64 + 27), 46_000 + k, odd[k as usize]).unwrap();
-        app.append(&series(1), 46_000 + k, k as f64).unwrap();
+        app.append(&series(u64::from(k) + 27), t, odd[k as usize]).unwrap();
+        app.append(&series(1), t, f64::from(k)).unwrap();
         app.set_metadata("m1", metadata(&format!("One, {k}."))).unwrap();
         app.commit().unwrap();
     }

@@ -74,7 +74,7 @@ fn lives(first: u64, figures: &mut Figures) {
         figures.kills += 1;
         figures.blocks += db.stats().blocks;
     }
-    assert!(oracle.commits() >= oracle.acks as i64);
+    assert!(oracle.commits().cast_unsigned() >= oracle.acks);
     figures.acks += oracle.acks;
     figures.deletes += oracle.deletes;
 }

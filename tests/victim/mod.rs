@@ -248,8 +248,8 @@ impl Oracle {
         let querier = db.querier(TimeRange::ALL).map_err(|e| e.to_string())?;
         for series in querier.select(&Selector::all()).map_err(|e| e.to_string())? {
             let series = series.map_err(|e| e.to_string())?;
-            let label = |name| series.labels().value(name).and_then(|v| v.parse::<u64>().ok()).unwrap();
-            let (w, i) = (label("w") as usize, label("i"));
+            let label = |name| series.labels().value(name).unwrap();
+            let (w, i): (usize, u64) = (label("w").parse().unwrap(), label("i").parse().unwrap());
             columns.clear();
             let mut samples = series.samples();
             while samples.read_into(&mut columns, 10_000).map_err(|e| e.to_string())? > 0 {}
@@ -288,8 +288,9 @@ impl Writer {
             }
         }
         let half = |d: &&i64| {
-            let there = deleted_by(**d).filter(|n| found.contains_key(n)).count() as i64;
-            there != 0 && there != DELETED
+            let mut commits = deleted_by(**d);
+            let first = commits.next().is_some_and(|n| found.contains_key(&n));
+            commits.any(|n| found.contains_key(&n) != first)
         };
         // What the power took is not there to be deleted.
         match self.begun.iter().filter(|d| **d < end).find(half) {
