@@ -248,9 +248,17 @@ impl ReadFile for RealRead {
     }
 }
 
-/// The lock goes with the handle.
+/// Lets go by itself when it is dropped. Closing the file alone would not do: a process that another thread is just
+/// starting has a copy of the handle until its program begins, and the lock with it.
 #[derive(Debug)]
-struct RealLock(#[expect(dead_code, reason = "it is the open handle that holds the lock")] File);
+struct RealLock(File);
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // What cannot be unlocked is let go by the close.
+        let _closed_all_the_same = self.0.unlock();
+    }
+}
 
 impl LockGuard for RealLock {}
 

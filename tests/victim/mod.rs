@@ -136,7 +136,7 @@ impl Victim {
             .env(ORDERS, orders)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
         let told = BufReader::new(child.stdout.take().unwrap());
