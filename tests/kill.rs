@@ -44,6 +44,18 @@ struct Figures {
     verified: u64,
 }
 
+/// Opens for reading. A writer that is faster than the reader is an error that says to try again: so it is tried again.
+fn look(dir: &std::path::Path, seed: u64) -> Db {
+    for _ in 0..20 {
+        match Db::open_read_only(dir, options(policy(seed))) {
+            Ok(reader) => return reader,
+            Err(e) if e.to_string().contains("try again") => println!("seed {seed}: {e}"),
+            Err(e) => panic!("seed {seed}, a reader: {e}"),
+        }
+    }
+    panic!("seed {seed}: a reader never gets a look");
+}
+
 /// Kills the victims of one directory, one after the other.
 fn lives(first: u64, figures: &mut Figures) {
     let memory = std::path::Path::new("/dev/shm");
@@ -57,7 +69,7 @@ fn lives(first: u64, figures: &mut Figures) {
             assert!(victim.hear(&mut oracle), "seed {seed}: the victim died by itself");
         }
         if seed % 2 == 0 {
-            let reader = Db::open_read_only(dir.path(), options(policy(seed))).unwrap();
+            let reader = look(dir.path(), seed);
             oracle.check_reader(&reader).unwrap_or_else(|why| panic!("seed {seed}, a reader: {why}"));
             figures.readers += 1;
         }
