@@ -364,11 +364,12 @@ impl Shared {
     pub(crate) fn querier(&self, range: TimeRange) -> Querier {
         let limits =
             Limits { max_series: self.options.max_query_series, max_samples: self.options.max_query_samples };
-        let (version, pin) = {
+        // In one moment: a flush that came between would have its rows in neither, or the head without the range of them.
+        let (version, pin, head) = {
             let version = self.version.read();
-            (Arc::clone(&version), self.head.pin())
+            let pin = self.head.pin();
+            (Arc::clone(&version), Arc::clone(&pin), HeadView::new(Arc::clone(&self.head), pin))
         };
-        let head = HeadView::new(Arc::clone(&self.head), Arc::clone(&pin));
         let mut sources = version.sources(range);
         if head.time_range().overlaps(range) {
             sources.push(Arc::new(head));

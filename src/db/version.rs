@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::block::{Block, BlockView, Deletion};
 use crate::env::Fs;
@@ -15,6 +15,7 @@ use crate::format::manifest::{BlockEntry, Manifest};
 use crate::format::tombstones::Tombstones;
 use crate::model::{Lsn, Matcher, TimeRange};
 use crate::source::Source;
+use crate::sync::AtomicBool;
 
 /// An open block of a version.
 #[derive(Debug)]

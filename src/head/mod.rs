@@ -20,12 +20,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::error::{AppendError, Error, Result};
 use crate::model::{Labels, Lsn, Matcher, Metadata, SeriesRef, TimeRange};
 use crate::postings;
-use crate::sync::{Mutex, Rank, RwLock};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Rank, RwLock};
 use crate::wal::WalSample;
 
 mod index;

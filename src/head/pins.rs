@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::model::Lsn;
-use crate::sync::{Mutex, Rank};
+use crate::sync::{AtomicUsize, Mutex, Rank};
 
 /// The live pins, counted by (commit, edition).
 #[derive(Debug)]

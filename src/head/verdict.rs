@@ -143,7 +143,6 @@ impl Head {
 
     /// Adds accepted rows as commit `lsn`; they are seen once it is visible.
     pub(crate) fn apply(&self, lsn: Lsn, rows: &[WalSample]) {
-        self.widen(rows);
         let pinned = self.pins.oldest();
         let range_ms = self.options.range_ms;
         let mut grown = 0;
@@ -151,6 +150,8 @@ impl Head {
             grown += series.data.append(lsn, row.t, row.v, range_ms, pinned);
             gate.next_t = series.data.next_t();
         });
+        // Only now: a tightening that passed their series before they came finds them among the recent.
+        self.widen(rows);
         match u64::try_from(grown) {
             Ok(grown) => self.grow(grown),
             Err(_) => self.shrink(grown.unsigned_abs()),

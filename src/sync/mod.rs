@@ -17,10 +17,25 @@
 //! lock: prepare what can fail before, change the state in steps that cannot, call no foreign code.
 //!
 //! Cost: one thread-local bit in debug builds; in release builds that of the standard library's locks.
+//!
+//! **Model checks.** In tests the locks stand on [`raw`], and the atomics on which readers and writers agree are taken from here,
+//! so that a scheduler can decide who goes on at each of them.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::time::Duration;
+
+#[cfg(test)]
+pub(crate) mod raw;
+#[cfg(not(test))]
+mod raw {
+    pub(super) use std::sync::*;
+}
+
+#[cfg(test)]
+pub(crate) use raw::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+#[cfg(not(test))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
 /// The order of locks, lowest first: what is taken first stands first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,15 +63,15 @@ pub(crate) enum Rank {
 
 /// Mutual exclusion, with a rank and without poison.
 #[derive(Debug)]
-pub(crate) struct Mutex<T: ?Sized> {
+pub(crate) struct Mutex<T> {
     rank: Rank,
-    inner: std::sync::Mutex<T>,
+    inner: raw::Mutex<T>,
 }
 
 impl<T> Mutex<T> {
     /// A lock of this rank around `value`.
-    pub(crate) const fn new(rank: Rank, value: T) -> Mutex<T> {
-        Mutex { rank, inner: std::sync::Mutex::new(value) }
+    pub(crate) fn new(rank: Rank, value: T) -> Mutex<T> {
+        Mutex { rank, inner: raw::Mutex::new(value) }
     }
 
     /// The value, when nobody else has the lock any more.
@@ -66,7 +81,7 @@ impl<T> Mutex<T> {
     }
 }
 
-impl<T: ?Sized> Mutex<T> {
+impl<T> Mutex<T> {
     /// Waits for the lock. All locks that this thread holds must have a lower rank.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         let held = Held::take(self.rank);
@@ -76,13 +91,13 @@ impl<T: ?Sized> Mutex<T> {
 
 /// Holds a [`Mutex`] until dropped.
 #[derive(Debug)]
-pub(crate) struct MutexGuard<'a, T: ?Sized> {
+pub(crate) struct MutexGuard<'a, T> {
     // Declared, and so dropped, before the mark of its rank.
-    inner: std::sync::MutexGuard<'a, T>,
+    inner: raw::MutexGuard<'a, T>,
     held: Held,
 }
 
-impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -90,7 +105,7 @@ impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     }
 }
 
-impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.inner
     }
@@ -98,19 +113,19 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 
 /// Many readers or one writer, with a rank and without poison.
 #[derive(Debug)]
-pub(crate) struct RwLock<T: ?Sized> {
+pub(crate) struct RwLock<T> {
     rank: Rank,
-    inner: std::sync::RwLock<T>,
+    inner: raw::RwLock<T>,
 }
 
 impl<T> RwLock<T> {
     /// A lock of this rank around `value`.
-    pub(crate) const fn new(rank: Rank, value: T) -> RwLock<T> {
-        RwLock { rank, inner: std::sync::RwLock::new(value) }
+    pub(crate) fn new(rank: Rank, value: T) -> RwLock<T> {
+        RwLock { rank, inner: raw::RwLock::new(value) }
     }
 }
 
-impl<T: ?Sized> RwLock<T> {
+impl<T> RwLock<T> {
     /// Waits until no writer has the lock. Not to be taken twice by one thread: a waiting writer
     /// would stand between the two.
     pub(crate) fn read(&self) -> ReadGuard<'_, T> {
@@ -127,12 +142,12 @@ impl<T: ?Sized> RwLock<T> {
 
 /// Holds a [`RwLock`] for reading until dropped.
 #[derive(Debug)]
-pub(crate) struct ReadGuard<'a, T: ?Sized> {
-    inner: std::sync::RwLockReadGuard<'a, T>,
+pub(crate) struct ReadGuard<'a, T> {
+    inner: raw::RwLockReadGuard<'a, T>,
     _held: Held,
 }
 
-impl<T: ?Sized> Deref for ReadGuard<'_, T> {
+impl<T> Deref for ReadGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -142,12 +157,12 @@ impl<T: ?Sized> Deref for ReadGuard<'_, T> {
 
 /// Holds a [`RwLock`] for writing until dropped.
 #[derive(Debug)]
-pub(crate) struct WriteGuard<'a, T: ?Sized> {
-    inner: std::sync::RwLockWriteGuard<'a, T>,
+pub(crate) struct WriteGuard<'a, T> {
+    inner: raw::RwLockWriteGuard<'a, T>,
     _held: Held,
 }
 
-impl<T: ?Sized> Deref for WriteGuard<'_, T> {
+impl<T> Deref for WriteGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -155,20 +170,20 @@ impl<T: ?Sized> Deref for WriteGuard<'_, T> {
     }
 }
 
-impl<T: ?Sized> DerefMut for WriteGuard<'_, T> {
+impl<T> DerefMut for WriteGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.inner
     }
 }
 
 /// Waits for a change of what a [`Mutex`] guards.
-#[derive(Debug, Default)]
-pub(crate) struct Condvar(std::sync::Condvar);
+#[derive(Debug)]
+pub(crate) struct Condvar(raw::Condvar);
 
 impl Condvar {
     /// One that nobody waits for yet.
-    pub(crate) const fn new() -> Condvar {
-        Condvar(std::sync::Condvar::new())
+    pub(crate) fn new() -> Condvar {
+        Condvar(raw::Condvar::new())
     }
 
     /// Gives the lock away, waits, takes it again. May wake without reason: ask again in a loop.
@@ -214,19 +229,28 @@ mod ranks {
         static HELD: Cell<u32> = const { Cell::new(0) };
     }
 
+    /// Asks or changes the ranks that this thread holds.
+    fn of_thread<R>(f: impl Fn(&Cell<u32>) -> R) -> R {
+        #[cfg(test)]
+        if let Some(done) = super::raw::held(&f) {
+            return done;
+        }
+        HELD.with(f)
+    }
+
     impl Held {
         pub(super) fn take(rank: Rank) -> Held {
-            let held = HELD.get();
+            let held = of_thread(Cell::get);
             assert!(
                 held >> rank as u8 == 0,
                 "{rank:?} is taken after a lock of its rank or above (held: {held:#b})"
             );
-            HELD.set(held | 1 << rank as u8);
+            of_thread(|ranks| ranks.set(held | 1 << rank as u8));
             Held { rank }
         }
 
         pub(super) fn check_highest(&self) {
-            let held = HELD.get();
+            let held = of_thread(Cell::get);
             let highest = held >> (self.rank as u8) == 1;
             assert!(highest, "waits on {:?} with a higher lock (held: {held:#b})", self.rank);
         }
@@ -234,7 +258,7 @@ mod ranks {
 
     impl Drop for Held {
         fn drop(&mut self) {
-            HELD.set(HELD.get() & !(1 << self.rank as u8));
+            of_thread(|ranks| ranks.set(ranks.get() & !(1 << self.rank as u8)));
         }
     }
 }

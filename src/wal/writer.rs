@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::encoder::SegmentEncoder;
 use super::segment::{self, ReplayEnd, SegmentInfo};
@@ -25,6 +25,7 @@ use crate::format::wal_metadata;
 use crate::format::wal_record::{MAX_PAYLOAD_BYTES, Record, RecordKind};
 use crate::format::wal_segment::{PrevEnd, SegmentHeader};
 use crate::model::{Lsn, Metadata, TimeRange};
+use crate::sync::AtomicBool;
 
 /// Restated metadata is cut into records of about this size.
 const RESTATED_BYTES: usize = 1 << 20;

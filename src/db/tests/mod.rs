@@ -18,6 +18,7 @@ use crate::model::{Labels, Metadata, MetricType, Selector, SeriesRef};
 
 mod enumerate;
 mod policies;
+mod schedules;
 
 pub(super) type Rows = BTreeMap<(String, i64), u64>;
 
