@@ -240,7 +240,7 @@ struct Thin {
 impl Thin {
     fn new(kind: &str) -> Result<Thin, String> {
         let below = Mount::tmpfs(160 << 20)?;
-        let image = below.join("image");
+        let image = below.path().join("image");
         format(kind, &image)?;
         let mut disk = Disk { image, mount: None, _dir: None };
         disk.remount()?;
@@ -249,7 +249,7 @@ impl Thin {
 
     /// Fills it up but for so many bytes.
     fn fill(&self, left: u64) -> Result<(), String> {
-        let mut ballast = File::create(self.below.join("ballast")).map_err(|e| e.to_string())?;
+        let mut ballast = File::create(self.below.path().join("ballast")).map_err(|e| e.to_string())?;
         let page = [0; 4096];
         while ballast.write_all(&page).is_ok() {}
         let bytes = ballast.metadata().map_err(|e| e.to_string())?.len();
@@ -258,7 +258,7 @@ impl Thin {
 
     /// There is space again.
     fn empty(&self) -> Result<(), String> {
-        fs::remove_file(self.below.join("ballast")).map_err(|e| e.to_string())
+        fs::remove_file(self.below.path().join("ballast")).map_err(|e| e.to_string())
     }
 }
 

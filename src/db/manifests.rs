@@ -6,7 +6,7 @@
 //!
 //! Everything that generation g names is durable before the swap begins. A manifest that does not decode was damaged
 //! after it was durable: that is an error which offers the previous one, never a silent fallback.
-//! On a full disk the swap takes back the space of `RESERVE`.
+//! On a full disk a swap that makes room, which is that of retention, takes back the space of `RESERVE`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -74,14 +74,15 @@ impl Manifests {
         })
     }
 
-    /// Makes a manifest the newest, durably. What it names is durable already.
-    pub(crate) fn swap(&self, manifest: &Manifest) -> Result<()> {
+    /// Makes a manifest the newest, durably. What it names is durable already. On a full disk it may take the reserve if it
+    /// makes room: commits would fill what is left over of it, and nobody could make room any more.
+    pub(crate) fn swap(&self, manifest: &Manifest, makes_room: bool) -> Result<()> {
         let path = self.layout.manifest(manifest.generation);
         let bytes = manifest.encode().map_err(|e| {
             Error::new(ErrorKind::Ceiling, format!("the manifest cannot hold this state: {e}"))
         })?;
         match self.write(&path, &bytes) {
-            Err(e) if e.kind() == ErrorKind::NoSpace && self.give_up_reserve() => {
+            Err(e) if e.kind() == ErrorKind::NoSpace && makes_room && self.give_up_reserve() => {
                 self.write(&path, &bytes)?
             }
             other => other?,
@@ -97,10 +98,7 @@ impl Manifests {
             let what = format!("the tombstones cannot hold one more delete ({e}): run maintain() first");
             Error::new(ErrorKind::Ceiling, what)
         })?;
-        match self.write(&path, &bytes) {
-            Err(e) if e.kind() == ErrorKind::NoSpace && self.give_up_reserve() => self.write(&path, &bytes),
-            other => other,
-        }
+        self.write(&path, &bytes)
     }
 
     /// Reads the tombstones that a manifest names.

@@ -193,7 +193,7 @@ fn create_if_new(fs: &dyn Fs, layout: &Layout, manifests: &Manifests, options: &
         // Before the first manifest: whoever made the directory may have died before it synced this.
         sync_parent(fs, root)?;
         manifests.make_reserve();
-        manifests.swap(&first_manifest())?;
+        manifests.swap(&first_manifest(), false)?;
     }
     Ok(is_new)
 }

@@ -77,7 +77,8 @@ impl Shared {
         manifest.floors.extend(edit.floor);
         manifest.wal_from = self.oldest_segment();
         tidy_floors(&mut manifest.floors, self.oldest_logged());
-        self.manifests.swap(&manifest)?;
+        let makes_room = edit.add.is_empty() && !edit.remove.is_empty();
+        self.manifests.swap(&manifest, makes_room)?;
         let tombstones = edit.tombstones.unwrap_or_else(|| old.tombstones.clone());
         let new = Arc::new(Version { manifest, blocks, tombstones });
         {

@@ -89,7 +89,7 @@ impl Shared {
         if let Some(generation) = version.manifest.tombstones {
             copy.write_tombstones(&tombstones_of(generation, &version.tombstones)).map_err(known)?;
         }
-        copy.swap(&version.manifest).map_err(known)?;
+        copy.swap(&version.manifest, false).map_err(known)?;
         sync_parent(&*self.options.fs, to.root())
     }
 }

@@ -35,11 +35,6 @@ impl Mount {
         self.dir.path()
     }
 
-    /// A name in it.
-    pub(crate) fn join(&self, name: &str) -> PathBuf {
-        self.path().join(name)
-    }
-
     fn mount(&self, args: &[&str]) -> Result<(), String> {
         run("mount", &[args, &[self.path().to_str().unwrap_or_default()]].concat())
     }

@@ -419,6 +419,23 @@ fn retention_makes_room_on_a_full_disk() {
     }
 }
 
+/// A delete on a full disk took the reserve, commits filled what was left of it, and retention could not swap the manifest.
+#[test]
+fn only_what_makes_room_takes_the_reserve() {
+    let fs = MemFs::new();
+    let db = Db::open("/db", options(&fs).retention(Duration::from_secs(60))).unwrap();
+    commit(&db, &rows(0..10));
+    db.compact(&Default::default()).unwrap();
+    commit(&db, &rows(300..301));
+    fs.limit_bytes(used_bytes(&fs));
+    let refused = db.delete(0..1_000, &Selector::all()).unwrap_err();
+    assert_eq!((refused.kind(), refused.applied()), (ErrorKind::NoSpace, Applied::No), "{refused}");
+    assert!(fs.stat(Path::new("/db/RESERVE")).unwrap().is_some());
+    db.maintain().unwrap();
+    assert!(db.stats().blocks_dropped > 0);
+    assert_eq!(read_all(&db).len(), 3);
+}
+
 /// A segment of the log that is damaged stays in place, and is reported by each open, until floors cover what could be read
 /// of it and of older ones; then it moves to the quarantine, whole. It is never removed.
 #[test]
