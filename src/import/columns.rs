@@ -106,17 +106,13 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         }
     }
 
-    /// The bytes of the series, spelled as written, that followed the last time the one that was found, inserted or
-    /// taken last.
+    /// The series that is spelled so, as written, if it is known: first what followed, the last time, the one before.
     #[inline]
-    pub(crate) fn foretold(&self) -> Option<&[u8]> {
-        self.plain.foretold()
-    }
-
-    /// Takes the series that was foretold.
-    #[inline]
-    pub(crate) fn take_foretold(&mut self) -> Option<Local> {
-        self.plain.take_foretold()
+    pub(crate) fn find_next(&mut self, raw: &[u8]) -> Option<Local> {
+        match self.plain.foretold() == Some(raw) {
+            true => self.plain.take_foretold(),
+            false => self.plain.find(raw),
+        }
     }
 
     /// The series, whether it is known or not; no spelling of it becomes known.

@@ -9,14 +9,12 @@ use super::parser::{Event, Fault, ParseError, Parser, SampleEvent};
 use super::run::{BAD_LABELS, OUT_OF_RANGE, Run};
 use crate::Result;
 
-/// The most plain lines that are taken at once.
-const STRETCH_ROWS: usize = 2_048;
-
 const NO_TIMESTAMP: &str = "the sample has no timestamp; say which to take (--timestamp TIME, or mtime)";
 
 /// Reads `text` to its end; returns its bytes.
 pub(crate) fn read<S: SampleSink>(run: &mut Run<'_, S>, text: impl Read, grammar: Grammar) -> Result<u64> {
-    let mut parser = Parser::new(text, grammar, run.options.concatenated);
+    let beside = (run.workers(), run.options.segment_bytes);
+    let mut parser = Parser::beside(text, grammar, run.options.concatenated, beside);
     run.events(&mut parser, 0)?;
     Ok(parser.bytes_read())
 }
@@ -29,6 +27,7 @@ impl<S: SampleSink> Run<'_, S> {
     pub(crate) fn events<R: Read>(&mut self, parser: &mut Parser<R>, lines_before: u64) -> Result<()> {
         self.last = None;
         loop {
+            self.plain(parser)?;
             self.step(1)?;
             let outcome = match parser.next() {
                 Ok(None) => return Ok(()),
@@ -48,41 +47,45 @@ impl<S: SampleSink> Run<'_, S> {
                 Ok(None) => {}
                 Err(fault) => self.reject(Fault { line: fault.line + lines_before, ..fault })?,
             }
-            self.foretold(parser)?;
         }
+    }
+
+    /// Takes plain lines for as long as their series are known.
+    fn plain<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<()> {
+        if !self.plain_lines() {
+            return Ok(());
+        }
+        while let Some(lines) = parser.plain() {
+            let Some(local) = self.columns.find_next(lines.series) else { break };
+            match (lines.t, lines.v) {
+                (&[t], &[v]) => self.put(local, t, v)?,
+                (t, v) => self.put_columns(local, t, v)?,
+            }
+            let (rows, bytes) = (lines.t.len(), lines.bytes);
+            parser.take_plain(rows, bytes);
+            self.step(u64::try_from(rows).unwrap_or(0))?;
+        }
+        Ok(())
     }
 
     /// Takes a sample, and with it the plain lines of the same series that follow.
     fn stretch<R: Read>(&mut self, parser: &mut Parser<R>, (local, t, v): Row) -> Result<()> {
+        let as_written = self.plain_lines() && matches!(self.last, Some((None, _)));
+        let Some(lines) = parser.stretch().filter(|_| as_written) else { return self.put(local, t, v) };
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         rows.push(t, v);
-        if self.plain_lines() && matches!(self.last, Some((None, _))) {
-            parser.stretch(STRETCH_ROWS, &mut rows);
-        }
+        rows.t.extend_from_slice(lines.t);
+        rows.v.extend_from_slice(lines.v);
+        let bytes = lines.bytes;
+        parser.take_plain(rows.len() - 1, bytes);
         self.step(u64::try_from(rows.len() - 1).unwrap_or(0))?;
-        match rows.len() {
-            1 => self.put(local, t, v)?,
-            _ => self.put_columns(local, &rows.t, &rows.v)?,
-        }
+        self.put_columns(local, &rows.t, &rows.v)?;
         self.rows = rows;
         Ok(())
     }
 
-    /// Takes plain lines for as long as each is of the series that is foretold.
-    fn foretold<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<()> {
-        if !self.plain_lines() {
-            return Ok(());
-        }
-        while let Some((t, v)) = self.columns.foretold().and_then(|series| parser.foretold(series)) {
-            let Some(local) = self.columns.take_foretold() else { break };
-            self.put(local, t, v)?;
-            self.step(1)?;
-        }
-        Ok(())
-    }
-
-    /// Whether lines may be taken without an event: a plain one has a timestamp, so that the numbers in its labels
+    /// Whether lines may be taken without an event: a plain line has a timestamp, so that the numbers in its labels
     /// are as written, unless the options say otherwise.
     fn plain_lines(&self) -> bool {
         self.options.label_numbers != LabelNumbers::Canonical

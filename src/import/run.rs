@@ -18,7 +18,7 @@ use super::families::Families;
 use super::options::{ImportOptions, ImportSummary, OnError, Progress, Rejected, SampleSink};
 use super::parser::{Event, Fault};
 use super::presence::Presence;
-use crate::{AppendError, Cancel, Columns as Samples, Error, ErrorKind, Labels, Result};
+use crate::{AppendError, Cancel, Columns as Samples, Error, ErrorKind, Labels, Result, Workers};
 
 /// Rejections that the summary keeps.
 const MAX_LISTED: usize = 100;
@@ -105,6 +105,11 @@ impl<'a, S: SampleSink> Run<'a, S> {
         self.columns.flush(self.sink)?;
         self.families.flush(self.sink)?;
         Ok(self.summary)
+    }
+
+    /// The threads of the sink.
+    pub(crate) fn workers(&self) -> Workers {
+        self.sink.workers()
     }
 
     /// Counts work done.
