@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::columns::{Local, Spelling};
+use super::columns::{Local, Spelling, Unknown};
 use super::grammar::Grammar;
 use super::options::{LabelNumbers, SampleSink};
 use super::parser::{Event, Fault, ParseError, Parser, SampleEvent};
@@ -19,6 +19,13 @@ pub(crate) fn read<S: SampleSink>(run: &mut Run<'_, S>, text: impl Read, grammar
     Ok(parser.bytes_read())
 }
 
+/// The series of plain lines that is not known, as written: its length and hash.
+#[derive(Clone, Copy)]
+struct Missed {
+    bytes: usize,
+    hash: u64,
+}
+
 /// A sample whose series is known.
 type Row = (Local, i64, f64);
 
@@ -27,11 +34,11 @@ impl<S: SampleSink> Run<'_, S> {
     pub(crate) fn events<R: Read>(&mut self, parser: &mut Parser<R>, lines_before: u64) -> Result<()> {
         self.last = None;
         loop {
-            self.plain(parser)?;
+            let missed = self.plain(parser)?;
             self.step(1)?;
             let outcome = match parser.next() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Event::Sample(sample))) => self.sample(&sample)?,
+                Ok(Some(Event::Sample(sample))) => self.sample(&sample, missed)?,
                 Ok(Some(event)) => {
                     self.event(&event)?;
                     Ok(None)
@@ -50,13 +57,17 @@ impl<S: SampleSink> Run<'_, S> {
         }
     }
 
-    /// Takes plain lines for as long as their series are known.
-    fn plain<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<()> {
+    /// Takes plain lines for as long as their series are known. What was not found then begins the next line, if it is a series
+    /// at all.
+    fn plain<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<Option<Missed>> {
         if !self.plain_lines() {
-            return Ok(());
+            return Ok(None);
         }
         while let Some(lines) = parser.plain() {
-            let Some(local) = self.columns.find_next(lines.series) else { break };
+            let local = match self.columns.find_next(lines.series) {
+                Ok(local) => local,
+                Err(hash) => return Ok(Some(Missed { bytes: lines.series.len(), hash })),
+            };
             match (lines.t, lines.v) {
                 (&[t], &[v]) => self.put(local, t, v)?,
                 (t, v) => self.put_columns(local, t, v)?,
@@ -65,7 +76,7 @@ impl<S: SampleSink> Run<'_, S> {
             parser.take_plain(rows, bytes);
             self.step(u64::try_from(rows).unwrap_or(0))?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Takes a sample, and with it the plain lines of the same series that follow.
@@ -93,16 +104,23 @@ impl<S: SampleSink> Run<'_, S> {
 
     /// Finds series and time of a sample: `Err` if the import must end, `Ok(Err(_))` if the sample cannot be taken.
     #[inline]
-    fn sample(&mut self, sample: &SampleEvent<'_>) -> Result<Result<Option<Row>, Fault>> {
+    fn sample(
+        &mut self,
+        sample: &SampleEvent<'_>,
+        missed: Option<Missed>,
+    ) -> Result<Result<Option<Row>, Fault>> {
         let fault = |why| Fault { line: sample.line(), column: 1, why };
         let spelling = self.spelling(sample);
-        let known = match self.last {
-            Some((last, local)) if sample.same_series() && last == spelling => Some(local),
+        let known = match (self.last, missed) {
+            (Some((last, local)), _) if sample.same_series() && last == spelling => Ok(local),
+            (_, Some(Missed { bytes, hash })) if spelling.is_none() && bytes == sample.series().len() => {
+                Err(hash)
+            }
             _ => self.columns.find(spelling, sample.series()),
         };
         let local = match known {
-            Some(local) => local,
-            None => match self.new_series(spelling, sample)? {
+            Ok(local) => local,
+            Err(hash) => match self.new_series((spelling, sample.series(), hash), sample)? {
                 Some(local) => local,
                 None => {
                     self.last = None;
@@ -133,10 +151,13 @@ impl<S: SampleSink> Run<'_, S> {
     }
 
     /// Parses the labels of a series; `None` if they are no label set.
-    fn new_series(&mut self, spelling: Spelling, sample: &SampleEvent<'_>) -> Result<Option<Local>> {
+    fn new_series(&mut self, unknown: Unknown<'_>, sample: &SampleEvent<'_>) -> Result<Option<Local>> {
+        if let Some(labels) = sample.plain_labels().filter(|_| unknown.0.is_none()) {
+            return self.register(unknown, labels);
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
-        sample.labels_with(&mut buffer, spelling);
-        let local = self.register(spelling, sample.series(), &buffer);
+        sample.labels_with(&mut buffer, unknown.0);
+        let local = self.register(unknown, buffer.iter());
         self.buffer = buffer;
         local
     }

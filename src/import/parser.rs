@@ -162,6 +162,15 @@ impl<'a> SampleEvent<'a> {
         buffer.fill(self.series, self.head, number_label);
     }
 
+    /// Name and value of each label as in a [`LabelBuffer`], if they stand in the input as they are: without escapes.
+    pub(crate) fn plain_labels(&self) -> Option<impl Iterator<Item = (&'a str, &'a str)>> {
+        let text = std::str::from_utf8(self.series).ok()?;
+        let part = |span: Span| text.get(span.start..span.end).unwrap_or_default();
+        let name = ("__name__", part(self.head.name.unwrap_or_default()));
+        let labels = self.head.labels.iter().map(move |label| (part(label.name), part(label.value)));
+        memchr::memchr(b'\\', self.series).is_none().then(|| std::iter::once(name).chain(labels))
+    }
+
     /// Puts the labels into `buffer`, with the value of `number_label` spelled anew.
     pub(crate) fn labels_with(&self, buffer: &mut LabelBuffer, number_label: Option<&str>) {
         buffer.fill(self.series, self.head, number_label);
