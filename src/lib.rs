@@ -158,7 +158,7 @@ mod wal;
 pub use bulk::BulkRef;
 pub use db::{
     Appender, BlockInfo, BulkLoader, Committed, Db, Event, Maintenance, OpenReport, Options, ReadMode,
-    Rejection, Stats, SyncPolicy, VerifyReport,
+    Rejection, Stats, SyncPolicy, VerifyReport, Workers,
 };
 pub use error::{AppendError, Applied, DecodeError, DecodeReason, Error, ErrorKind, Result};
 #[cfg(feature = "import")]

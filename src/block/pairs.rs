@@ -35,6 +35,23 @@ struct Pair {
 struct Name {
     name: String,
     ids: RoaringBitmap,
+    /// Ids that are not in `ids` yet: neighbours mostly have the same names.
+    run: std::ops::Range<u32>,
+}
+
+impl Name {
+    fn add(&mut self, id: u32) {
+        if self.run.end != id {
+            self.close_run();
+            self.run.start = id;
+        }
+        // A block holds less than 2^32 series.
+        self.run.end = id.saturating_add(1);
+    }
+
+    fn close_run(&mut self) {
+        self.ids.insert_range(std::mem::take(&mut self.run));
+    }
 }
 
 /// An entry of the dictionary to be.
@@ -66,18 +83,18 @@ impl Pairs {
             Some(&number) => number,
             None => self.insert(hash, name, value)?,
         };
-        self.count(id, number);
-        Ok(number)
+        Ok(self.count(id, number))
     }
 
-    /// Notes that series `id` has the pair of this provisional number, too.
-    pub(super) fn count(&mut self, id: u32, number: u32) {
+    /// Notes that series `id`, the last so far, has the pair of this provisional number, too; answers the number.
+    pub(super) fn count(&mut self, id: u32, number: u32) -> u32 {
         if let Some(pair) = self.pairs.get_mut(number as usize) {
             pair.count = pair.count.saturating_add(1);
             if let Some(name) = self.names.get_mut(pair.name as usize) {
-                name.ids.insert(id);
+                name.add(id);
             }
         }
+        number
     }
 
     fn insert(&mut self, hash: u64, name: u32, value: &str) -> Result<u32> {
@@ -100,7 +117,7 @@ impl Pairs {
             return Ok(number);
         }
         let number = number(self.names.len())?;
-        self.names.push(Name { name: name.to_owned(), ids: RoaringBitmap::new() });
+        self.names.push(Name { name: name.to_owned(), ids: RoaringBitmap::new(), run: 0..0 });
         let Pairs { hasher, names, by_name, .. } = self;
         by_name.insert_unique(hash, number, |&i| {
             names.get(i as usize).map_or(0, |n| hasher.hash_one(n.name.as_str()))
@@ -164,7 +181,9 @@ impl Pairs {
 
     /// Takes the series that have a name.
     pub(super) fn take_ids(&mut self, name: u32) -> RoaringBitmap {
-        self.names.get_mut(name as usize).map(|n| std::mem::take(&mut n.ids)).unwrap_or_default()
+        let Some(name) = self.names.get_mut(name as usize) else { return RoaringBitmap::new() };
+        name.close_run();
+        std::mem::take(&mut name.ids)
     }
 }
 

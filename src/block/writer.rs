@@ -290,20 +290,17 @@ impl Writer {
     /// Neighbours in label order share most pairs: those are known without hashing.
     fn add_pairs(&mut self, id: u32, labels: &Labels) -> Result<()> {
         let mut numbers = Vec::with_capacity(self.last_pairs.len());
-        {
-            let mut before = self.last.as_ref().map(Labels::iter);
-            for (i, (name, value)) in labels.iter().enumerate() {
-                let same = before.as_mut().and_then(Iterator::next) == Some((name, value));
-                let known = self.last_pairs.get(i).copied().filter(|_| same);
-                if let Some(number) = known {
-                    self.pairs.count(id, number);
-                }
-                numbers.push(match known {
-                    Some(number) => number,
-                    None => self.pairs.intern(id, name, value)?,
-                });
-            }
+        let mut before = self.last.as_ref().map(Labels::canonical_pairs);
+        for (i, pair) in labels.canonical_pairs().enumerate() {
+            let same = before.as_mut().and_then(Iterator::next) == Some(pair);
+            let known = self.last_pairs.get(i).copied().filter(|_| same);
+            numbers.push(match (known, Labels::name_and_value(pair)) {
+                (Some(number), _) => self.pairs.count(id, number),
+                (None, Some((name, value))) => self.pairs.intern(id, name, value)?,
+                (None, None) => return Err(invalid("a label set is not in canonical form")),
+            });
         }
+        drop(before);
         self.pair_records.put_varint(numbers.len() as u64);
         for &number in &numbers {
             self.pair_records.put_varint(u64::from(number));

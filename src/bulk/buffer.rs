@@ -22,9 +22,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::merge::{Input, Piece};
 use super::slab::{Part, Segment, Slab};
+use super::table::Table;
 use crate::error::{Error, Result};
 use crate::format::spill_run::MAX_ENTRY_ROWS;
-use crate::model::{Columns, Labels};
+use crate::model::Columns;
 
 /// Memory of a segment: itself, and its place in the list by series.
 const SEGMENT_BYTES: usize = size_of::<Segment>() + size_of::<Place>();
@@ -172,19 +173,17 @@ impl Buffer {
         Ok(())
     }
 
-    /// Takes all rows out, sorted by series; `labels` are the label sets by number.
-    pub(super) fn sort<'a>(&mut self, labels: &'a [Labels]) -> Result<Sorted<'a>> {
+    /// Takes all rows out, sorted by series, which are those of the table.
+    pub(super) fn sort<'a>(&mut self, table: &'a Table) -> Result<Sorted<'a>> {
         self.collect(0)?;
         let memory_bytes = self.memory_bytes();
         let taken = std::mem::replace(self, Buffer::new(self.shape.clone()));
         let here = |slot| if let Slot::Here(slab) = slot { Some(slab) } else { None };
         let slabs: Vec<Slab> = taken.slots.into_iter().filter_map(here).collect();
-        let (ends, places) = by_series(&slabs, labels.len(), taken.segments);
-        let mut order: Vec<u32> =
-            (0..).zip(&taken.rows).filter(|(_, rows)| **rows > 0).map(|(s, _)| s).collect();
-        order.sort_unstable_by(|a, b| labels.get(*a as usize).cmp(&labels.get(*b as usize)));
-        let order = order.into_iter();
-        Ok(Sorted { labels, slabs, ends, places, order, now: None, scratch: Vec::new(), memory_bytes })
+        let (ends, places) = by_series(&slabs, table.len(), taken.segments);
+        let with_rows = (0..).zip(&taken.rows).filter(|(_, rows)| **rows > 0).map(|(s, _)| s);
+        let order = table.sorted(with_rows).into_iter();
+        Ok(Sorted { table, slabs, ends, places, order, now: None, scratch: Vec::new(), memory_bytes })
     }
 }
 
@@ -219,7 +218,7 @@ fn by_series(slabs: &[Slab], series: usize, segments: usize) -> (Vec<u32>, Vec<P
 /// Sorted samples: a stream of pieces in the order of labels, then time, then input.
 #[derive(Debug)]
 pub(super) struct Sorted<'a> {
-    labels: &'a [Labels],
+    table: &'a Table,
     slabs: Vec<Slab>,
     ends: Vec<u32>,
     places: Vec<Place>,
@@ -335,7 +334,7 @@ impl Input for Sorted<'_> {
             Some(now) => now,
             None => {
                 let Some(series) = self.order.next() else { return Ok(false) };
-                piece.labels = self.labels.get(series as usize).cloned();
+                piece.labels = self.table.labels(series);
                 self.start(series as usize)?
             }
         };

@@ -247,7 +247,7 @@ impl Loader {
     /// Whether [`series`](Loader::series) can take these labels and leave the references so far valid.
     pub(crate) fn has_room(&self, labels: &Labels) -> bool {
         self.table.memory_bytes() + Table::series_bytes(labels) <= self.sizes.table_bytes
-            || self.table.find(labels).is_some()
+            || self.table.has(labels)
     }
 
     /// The reference of a series; cost: a hash and a look-up. If the label table is full, a new one
@@ -257,11 +257,12 @@ impl Loader {
     /// Those of writing a run; after such a failure the load is lost and every call fails.
     pub(crate) fn series(&mut self, labels: &Labels) -> Result<BulkRef> {
         self.check()?;
+        let more = Table::series_bytes(labels);
+        let full = self.table.memory_bytes() + more > self.sizes.table_bytes;
         if let Some(known) = self.table.find(labels) {
             return Ok(known);
         }
-        let more = Table::series_bytes(labels);
-        if self.table.memory_bytes() + more > self.sizes.table_bytes {
+        if full {
             self.spill()?;
             self.table = Table::new();
         } else {
@@ -394,7 +395,7 @@ impl Loader {
 
     fn try_spill(&mut self) -> Result<()> {
         let mut writer = self.run_writer()?;
-        let sorted = self.buffer.sort(self.table.labels())?;
+        let sorted = self.buffer.sort(&self.table)?;
         let peak = merge(vec![Box::new(sorted)], &self.cancel, &mut writer)?;
         self.note_peak(peak);
         let run = writer.finish()?;
@@ -435,7 +436,7 @@ impl Loader {
     /// the first pass, which counts the series), or the samples in memory if there are no runs.
     fn inputs(&mut self, pass: usize, group: TimeRange) -> Result<Vec<Box<dyn Input + '_>>> {
         if self.runs.is_empty() {
-            return Ok(vec![Box::new(self.buffer.sort(self.table.labels())?)]);
+            return Ok(vec![Box::new(self.buffer.sort(&self.table)?)]);
         }
         self.runs.iter().filter(|run| pass == 0 || run.overlaps(group)).map(boxed_reader).collect()
     }

@@ -324,7 +324,8 @@ fn what_is_held_stays_within_the_memory() {
     let t = shuffled(8, 3);
     let many_series = (0..30_000).map(|n| (labels(n % 14_000), t.clone(), vec![n as f64; 8])).collect();
     let large = |n: u64| {
-        crate::labels!("large", "n" => n, "text" => "x".repeat(65_000), "u" => "y".repeat(60_000)).unwrap()
+        let (text, more) = (format!("{}{n}", "x".repeat(65_000)), format!("{n}{}", "y".repeat(60_000)));
+        crate::labels!("large", "n" => n, "text" => text, "u" => more).unwrap()
     };
     let large_labels = (0..100).map(|n| (large(n * 7 % 60), t.clone(), vec![n as f64; 8])).collect();
     type Call = (Labels, Vec<i64>, Vec<f64>);

@@ -9,7 +9,7 @@ use crate::db::appender::check_metadata;
 use crate::db::maintain::salt;
 use crate::db::publish::Edit;
 use crate::db::version::LiveBlock;
-use crate::db::{Committed, Db, Shared};
+use crate::db::{Committed, Db, Shared, Workers};
 use crate::env::Fs;
 use crate::error::{Applied, Error, Result};
 use crate::model::{Labels, Metadata, TimeRange};
@@ -87,6 +87,11 @@ impl BulkLoader {
     /// it begins a new table of series, and they are stale.
     pub fn has_room(&self, labels: &Labels) -> bool {
         self.loader.has_room(labels)
+    }
+
+    /// The threads of the store, for work that prepares what this loader is given.
+    pub fn workers(&self) -> Workers {
+        Workers::new(&self.db.shared().pool)
     }
 
     /// Adds samples to a series: timestamps in milliseconds and values, of equal length, in any order. No hashing.

@@ -43,6 +43,7 @@ mod report;
 mod snapshot;
 mod verify;
 mod version;
+mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,7 @@ pub use bulk_load::BulkLoader;
 use options::millis;
 pub use options::{Maintenance, Options, ReadMode, SyncPolicy};
 pub use report::{Event, OpenReport, Stats, VerifyReport};
+pub use workers::Workers;
 
 use background::Threads;
 use commit::{Group, Writer};

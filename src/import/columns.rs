@@ -48,6 +48,9 @@ impl Local {
 /// How a series is spelled: the label whose numbers are spelled anew is part of its meaning.
 pub(crate) type Spelling = Option<&'static str>;
 
+/// A spelling that was not found, its bytes, and their hash.
+pub(crate) type Unknown<'a> = (Spelling, &'a [u8], u64);
+
 /// Known series and their buffers.
 #[derive(Debug)]
 pub(crate) struct Columns<Id> {
@@ -85,15 +88,15 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         }
     }
 
-    /// The series that is spelled so, if it is known.
-    pub(crate) fn find(&mut self, spelling: Spelling, raw: &[u8]) -> Option<Local> {
+    /// The series that is spelled so, if it is known; otherwise its hash.
+    pub(crate) fn find(&mut self, spelling: Spelling, raw: &[u8]) -> Result<Local, u64> {
         self.spellings(spelling).find(raw)
     }
 
-    /// Makes a spelling of a series known, which is not known yet.
-    pub(crate) fn insert(&mut self, spelling: Spelling, raw: &[u8], series: Id) -> Local {
+    /// Makes a spelling of a series known, which was not found.
+    pub(crate) fn insert(&mut self, (spelling, raw, hash): Unknown<'_>, series: Id) -> Local {
         let local = self.adopt(series);
-        self.spellings(spelling).insert(raw, local);
+        self.spellings(spelling).insert(raw, hash, local);
         self.known_bytes += raw.len() + SPELLING_BYTES;
         local
     }
@@ -106,17 +109,11 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         }
     }
 
-    /// The bytes of the series, spelled as written, that followed the last time the one that was found, inserted or
-    /// taken last.
+    /// As [`find`](Columns::find), spelled as written; looks first at what followed, the last time, the one before.
     #[inline]
-    pub(crate) fn foretold(&self) -> Option<&[u8]> {
-        self.plain.foretold()
-    }
-
-    /// Takes the series that was foretold.
-    #[inline]
-    pub(crate) fn take_foretold(&mut self) -> Option<Local> {
-        self.plain.take_foretold()
+    pub(crate) fn find_next(&mut self, raw: &[u8]) -> Result<Local, u64> {
+        let foretold = if self.plain.foretold() == Some(raw) { self.plain.take_foretold() } else { None };
+        foretold.map_or_else(|| self.plain.find(raw), Ok)
     }
 
     /// The series, whether it is known or not; no spelling of it becomes known.

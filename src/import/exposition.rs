@@ -2,23 +2,28 @@
 
 use std::io::Read;
 
-use super::columns::{Local, Spelling};
+use super::columns::{Local, Spelling, Unknown};
 use super::grammar::Grammar;
 use super::options::{LabelNumbers, SampleSink};
 use super::parser::{Event, Fault, ParseError, Parser, SampleEvent};
 use super::run::{BAD_LABELS, OUT_OF_RANGE, Run};
 use crate::Result;
 
-/// The most plain lines that are taken at once.
-const STRETCH_ROWS: usize = 2_048;
-
 const NO_TIMESTAMP: &str = "the sample has no timestamp; say which to take (--timestamp TIME, or mtime)";
 
 /// Reads `text` to its end; returns its bytes.
 pub(crate) fn read<S: SampleSink>(run: &mut Run<'_, S>, text: impl Read, grammar: Grammar) -> Result<u64> {
-    let mut parser = Parser::new(text, grammar, run.options.concatenated);
+    let beside = (run.workers(), run.options.segment_bytes);
+    let mut parser = Parser::beside(text, grammar, run.options.concatenated, beside);
     run.events(&mut parser, 0)?;
     Ok(parser.bytes_read())
+}
+
+/// The series of plain lines that is not known, as written: its length and hash.
+#[derive(Clone, Copy)]
+struct Missed {
+    bytes: usize,
+    hash: u64,
 }
 
 /// A sample whose series is known.
@@ -29,10 +34,11 @@ impl<S: SampleSink> Run<'_, S> {
     pub(crate) fn events<R: Read>(&mut self, parser: &mut Parser<R>, lines_before: u64) -> Result<()> {
         self.last = None;
         loop {
+            let missed = self.plain(parser)?;
             self.step(1)?;
             let outcome = match parser.next() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Event::Sample(sample))) => self.sample(&sample)?,
+                Ok(Some(Event::Sample(sample))) => self.sample(&sample, missed)?,
                 Ok(Some(event)) => {
                     self.event(&event)?;
                     Ok(None)
@@ -48,41 +54,49 @@ impl<S: SampleSink> Run<'_, S> {
                 Ok(None) => {}
                 Err(fault) => self.reject(Fault { line: fault.line + lines_before, ..fault })?,
             }
-            self.foretold(parser)?;
         }
+    }
+
+    /// Takes plain lines for as long as their series are known. What was not found then begins the next line, if it is a series
+    /// at all.
+    fn plain<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<Option<Missed>> {
+        if !self.plain_lines() {
+            return Ok(None);
+        }
+        while let Some(lines) = parser.plain() {
+            let local = match self.columns.find_next(lines.series) {
+                Ok(local) => local,
+                Err(hash) => return Ok(Some(Missed { bytes: lines.series.len(), hash })),
+            };
+            match (lines.t, lines.v) {
+                (&[t], &[v]) => self.put(local, t, v)?,
+                (t, v) => self.put_columns(local, t, v)?,
+            }
+            let (rows, bytes) = (lines.t.len(), lines.bytes);
+            parser.take_plain(rows, bytes);
+            self.step(u64::try_from(rows).unwrap_or(0))?;
+        }
+        Ok(None)
     }
 
     /// Takes a sample, and with it the plain lines of the same series that follow.
     fn stretch<R: Read>(&mut self, parser: &mut Parser<R>, (local, t, v): Row) -> Result<()> {
+        let as_written = self.plain_lines() && matches!(self.last, Some((None, _)));
+        let Some(lines) = parser.stretch().filter(|_| as_written) else { return self.put(local, t, v) };
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         rows.push(t, v);
-        if self.plain_lines() && matches!(self.last, Some((None, _))) {
-            parser.stretch(STRETCH_ROWS, &mut rows);
-        }
+        rows.t.extend_from_slice(lines.t);
+        rows.v.extend_from_slice(lines.v);
+        let bytes = lines.bytes;
+        parser.take_plain(rows.len() - 1, bytes);
         self.step(u64::try_from(rows.len() - 1).unwrap_or(0))?;
-        match rows.len() {
-            1 => self.put(local, t, v)?,
-            _ => self.put_columns(local, &rows.t, &rows.v)?,
-        }
+        self.put_columns(local, &rows.t, &rows.v)?;
         self.rows = rows;
         Ok(())
     }
 
-    /// Takes plain lines for as long as each is of the series that is foretold.
-    fn foretold<R: Read>(&mut self, parser: &mut Parser<R>) -> Result<()> {
-        if !self.plain_lines() {
-            return Ok(());
-        }
-        while let Some((t, v)) = self.columns.foretold().and_then(|series| parser.foretold(series)) {
-            let Some(local) = self.columns.take_foretold() else { break };
-            self.put(local, t, v)?;
-            self.step(1)?;
-        }
-        Ok(())
-    }
-
-    /// Whether lines may be taken without an event: a plain one has a timestamp, so that the numbers in its labels
+    /// Whether lines may be taken without an event: a plain line has a timestamp, so that the numbers in its labels
     /// are as written, unless the options say otherwise.
     fn plain_lines(&self) -> bool {
         self.options.label_numbers != LabelNumbers::Canonical
@@ -90,16 +104,23 @@ impl<S: SampleSink> Run<'_, S> {
 
     /// Finds series and time of a sample: `Err` if the import must end, `Ok(Err(_))` if the sample cannot be taken.
     #[inline]
-    fn sample(&mut self, sample: &SampleEvent<'_>) -> Result<Result<Option<Row>, Fault>> {
+    fn sample(
+        &mut self,
+        sample: &SampleEvent<'_>,
+        missed: Option<Missed>,
+    ) -> Result<Result<Option<Row>, Fault>> {
         let fault = |why| Fault { line: sample.line(), column: 1, why };
         let spelling = self.spelling(sample);
-        let known = match self.last {
-            Some((last, local)) if sample.same_series() && last == spelling => Some(local),
+        let known = match (self.last, missed) {
+            (Some((last, local)), _) if sample.same_series() && last == spelling => Ok(local),
+            (_, Some(Missed { bytes, hash })) if spelling.is_none() && bytes == sample.series().len() => {
+                Err(hash)
+            }
             _ => self.columns.find(spelling, sample.series()),
         };
         let local = match known {
-            Some(local) => local,
-            None => match self.new_series(spelling, sample)? {
+            Ok(local) => local,
+            Err(hash) => match self.new_series((spelling, sample.series(), hash), sample)? {
                 Some(local) => local,
                 None => {
                     self.last = None;
@@ -130,10 +151,13 @@ impl<S: SampleSink> Run<'_, S> {
     }
 
     /// Parses the labels of a series; `None` if they are no label set.
-    fn new_series(&mut self, spelling: Spelling, sample: &SampleEvent<'_>) -> Result<Option<Local>> {
+    fn new_series(&mut self, unknown: Unknown<'_>, sample: &SampleEvent<'_>) -> Result<Option<Local>> {
+        if let Some(labels) = sample.plain_labels().filter(|_| unknown.0.is_none()) {
+            return self.register(unknown, labels);
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
-        sample.labels_with(&mut buffer, spelling);
-        let local = self.register(spelling, sample.series(), &buffer);
+        sample.labels_with(&mut buffer, unknown.0);
+        let local = self.register(unknown, buffer.iter());
         self.buffer = buffer;
         local
     }

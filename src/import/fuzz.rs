@@ -43,8 +43,10 @@ fn imported(input: impl Read, format: Format) -> (Words, String) {
     let mut words = Words::default();
     let time = MissingTimestamp::At(0);
     let options = ImportOptions::default().format(format).on_error(OnError::Skip).timestamp(time);
+    // Short segments, so that lines are cut, too.
+    let options = ImportOptions { segment_bytes: 96, ..options.memory_bytes(1 << 16) };
     let inputs = [Ok(Input::new("input", input))];
-    let outcome = import(&options.memory_bytes(1 << 16), inputs, &mut words, &Cancel::default(), |_| {});
+    let outcome = import(&options, inputs, &mut words, &Cancel::default(), |_| {});
     (words, format!("{:?}", outcome.map(|s| (s.samples, s.first_rejected, s.stale_markers))))
 }
 

@@ -55,8 +55,8 @@ pub(crate) fn read<S: SampleSink>(run: &mut Run<'_, S>, text: impl Read) -> Resu
         }
         let raw = row.metric.of(line.bytes);
         let known = match run.columns.find(None, raw) {
-            Some(local) => Some(local),
-            None => run.register(None, raw, &row.labels)?,
+            Ok(local) => Some(local),
+            Err(hash) => run.register((None, raw, hash), row.labels.iter())?,
         };
         match known {
             Some(local) => run.put_columns(local, &row.t, &row.v)?,

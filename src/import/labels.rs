@@ -91,7 +91,7 @@ pub(crate) fn unescape(escaped: &[u8], quotes: bool, out: &mut String) {
     let mut rest = escaped;
     while let Some(n) = memchr::memchr(b'\\', rest) {
         let (plain, tail) = rest.split_at_checked(n).unwrap_or((rest, &[]));
-        out.push_str(&String::from_utf8_lossy(plain));
+        push_text(plain, out);
         let (c, used) = match tail.get(1) {
             Some(b'\\') => ('\\', 2),
             Some(b'n') => ('\n', 2),
@@ -101,7 +101,14 @@ pub(crate) fn unescape(escaped: &[u8], quotes: bool, out: &mut String) {
         out.push(c);
         rest = tail.get(used..).unwrap_or_default();
     }
-    out.push_str(&String::from_utf8_lossy(rest));
+    push_text(rest, out);
+}
+
+fn push_text(bytes: &[u8], out: &mut String) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => out.push_str(text),
+        Err(_) => out.push_str(&String::from_utf8_lossy(bytes)),
+    }
 }
 
 /// How many characters the text has without its escapes.

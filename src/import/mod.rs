@@ -61,6 +61,7 @@ mod run;
 mod scan;
 mod scrape;
 mod scrapes;
+mod segments;
 mod spellings;
 mod strict;
 mod text;

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::segments::SEGMENT_BYTES;
 use super::{Fault, Format};
-use crate::{Labels, Result};
+use crate::{Labels, Result, Workers};
 
 /// What to do with a line that is not valid, or a sample that cannot be taken.
 ///
@@ -80,6 +81,8 @@ pub struct ImportOptions {
     pub(crate) concatenated: bool,
     pub(crate) memory_bytes: usize,
     pub(crate) max_unpack_ratio: u64,
+    /// The length of the pieces in which plain lines are looked for.
+    pub(crate) segment_bytes: usize,
 }
 
 impl Default for ImportOptions {
@@ -94,6 +97,7 @@ impl Default for ImportOptions {
             concatenated: false,
             memory_bytes: 64 * 1024 * 1024,
             max_unpack_ratio: 2_000,
+            segment_bytes: SEGMENT_BYTES,
         }
     }
 }
@@ -228,6 +232,11 @@ pub trait SampleSink {
         true
     }
 
+    /// Threads that read lines beside the caller; by default none, and the caller reads them.
+    fn workers(&self) -> Workers {
+        Workers::default()
+    }
+
     /// The series with these labels: the same for equal labels, as long as there is room.
     ///
     /// # Errors
@@ -252,6 +261,10 @@ impl SampleSink for crate::BulkLoader {
 
     fn has_room(&self, labels: &Labels) -> bool {
         crate::BulkLoader::has_room(self, labels)
+    }
+
+    fn workers(&self) -> Workers {
+        crate::BulkLoader::workers(self)
     }
 
     fn series(&mut self, labels: &Labels) -> Result<crate::BulkRef> {

@@ -17,10 +17,11 @@ use std::io::{self, Read};
 
 use super::grammar::{Entry, Grammar, Kind};
 use super::labels::{LabelBuffer, unescape};
-use super::plain::{self, Tail, Times};
+use super::plain::Times;
 use super::scan::{Head, Span, Stop};
-use super::window::{FillError, Window};
-use crate::{Columns, MetricType};
+use super::segments::Segments;
+use super::window::{FillError, PlainLines, Window};
+use crate::{MetricType, Workers};
 
 /// The longest line, or sample with line feeds in its quotes, that is read.
 pub(crate) const MAX_ENTRY_BYTES: usize = 16 * 1024 * 1024;
@@ -161,6 +162,15 @@ impl<'a> SampleEvent<'a> {
         buffer.fill(self.series, self.head, number_label);
     }
 
+    /// Name and value of each label as in a [`LabelBuffer`], if they stand in the input as they are: without escapes.
+    pub(crate) fn plain_labels(&self) -> Option<impl Iterator<Item = (&'a str, &'a str)>> {
+        let text = std::str::from_utf8(self.series).ok()?;
+        let part = |span: Span| text.get(span.start..span.end).unwrap_or_default();
+        let name = ("__name__", part(self.head.name.unwrap_or_default()));
+        let labels = self.head.labels.iter().map(move |label| (part(label.name), part(label.value)));
+        memchr::memchr(b'\\', self.series).is_none().then(|| std::iter::once(name).chain(labels))
+    }
+
     /// Puts the labels into `buffer`, with the value of `number_label` spelled anew.
     pub(crate) fn labels_with(&self, buffer: &mut LabelBuffer, number_label: Option<&str>) {
         buffer.fill(self.series, self.head, number_label);
@@ -205,19 +215,27 @@ enum State {
     Done,
 }
 
-/// The tail of a plain line of a series whose bytes are known. Since a digit or `-` follows the space behind it, the series
-/// ends there, with or without braces.
-#[inline(always)]
-fn plain_line(bytes: &[u8], series: &[u8], times: Times) -> Option<Tail> {
-    let (found, rest) = bytes.split_at_checked(series.len())?;
-    if found == series { plain::tail(rest, times) } else { None }
-}
-
 impl<R: Read> Parser<R> {
     /// Reads `input` by a grammar; `concatenated` allows further documents after `# EOF`.
     pub(crate) fn new(input: R, grammar: Grammar, concatenated: bool) -> Parser<R> {
+        Parser::over(Window::new(input, MAX_ENTRY_BYTES), grammar, concatenated)
+    }
+
+    /// As [`new`](Parser::new), with plain lines found beside the caller by `workers`, in segments of so many bytes.
+    pub(crate) fn beside(
+        input: R,
+        grammar: Grammar,
+        concatenated: bool,
+        (workers, segment_bytes): (Workers, usize),
+    ) -> Parser<R> {
+        let times = if grammar == Grammar::Text { Times::Milliseconds } else { Times::Seconds };
+        let segments = Segments::new(input, times, workers, segment_bytes);
+        Parser::over(Window::segmented(segments, MAX_ENTRY_BYTES), grammar, concatenated)
+    }
+
+    fn over(window: Window<R>, grammar: Grammar, concatenated: bool) -> Parser<R> {
         Parser {
-            window: Window::new(input, MAX_ENTRY_BYTES),
+            window,
             grammar,
             concatenated,
             pending: 0,
@@ -287,48 +305,34 @@ impl<R: Read> Parser<R> {
         Ok(Some(self.event(entry, same_series)))
     }
 
-    /// Takes the lines that go on with the series of the sample that [`next`](Parser::next) gave last, as long as they are plain
-    /// ones (see `plain`) and at most `most`: their samples are appended to `out`. What follows is for `next` again.
-    pub(crate) fn stretch(&mut self, most: usize, out: &mut Columns) {
-        let Some(times) = self.begin_plain() else { return };
-        let (bytes, series) = (self.window.bytes(), self.series.as_slice());
-        if series.is_empty() {
-            return;
-        }
-        let (mut rest, mut lines) = (bytes, 0);
-        while lines < most
-            && let Some(tail) = plain_line(rest, series, times)
-        {
-            out.push(tail.t, tail.v);
-            rest = rest.get(series.len() + tail.bytes..).unwrap_or_default();
-            lines += 1;
-        }
-        let taken = bytes.len() - rest.len();
-        self.window.consume_lines(taken, u64::try_from(lines).unwrap_or(0));
+    /// The plain lines that come next, if what should be their series is one that the grammar read before: see `segments`.
+    #[inline]
+    pub(crate) fn plain(&mut self) -> Option<PlainLines<'_>> {
+        if self.begin_plain() { self.window.plain(false) } else { None }
     }
 
-    /// Takes the next line, if it is a plain one of this series, which some earlier sample had: its time and value.
-    #[inline]
-    pub(crate) fn foretold(&mut self, series: &[u8]) -> Option<(i64, f64)> {
-        let times = self.begin_plain()?;
-        let tail = plain_line(self.window.bytes(), series, times)?;
-        self.window.consume_lines(series.len() + tail.bytes, 1);
-        Some((tail.t, tail.v))
+    /// The plain lines that go on with the series of the sample that [`next`](Parser::next) gave last.
+    pub(crate) fn stretch(&mut self) -> Option<PlainLines<'_>> {
+        if !self.begin_plain() {
+            return None;
+        }
+        self.window.plain(true).filter(|lines| lines.series == self.series.as_slice())
     }
 
-    /// Leaves the entry given out last. How timestamps are written, if plain lines may be read.
+    /// Goes on behind so many plain lines of so many bytes.
     #[inline]
-    fn begin_plain(&mut self) -> Option<Times> {
+    pub(crate) fn take_plain(&mut self, lines: usize, bytes: usize) {
+        self.window.consume_lines(bytes, u64::try_from(lines).unwrap_or(0));
+    }
+
+    /// Leaves the entry given out last; says whether entries may follow.
+    #[inline]
+    fn begin_plain(&mut self) -> bool {
         if self.pending > 0 {
             self.window.consume(self.pending);
             self.pending = 0;
         }
-        match self.grammar {
-            _ if self.state != State::Open => None,
-            Grammar::Text => Some(Times::Milliseconds),
-            Grammar::OpenMetrics => Some(Times::Seconds),
-            Grammar::Strict => None,
-        }
+        self.state == State::Open
     }
 
     /// Whether there is an entry to parse; deals with what stands before it.

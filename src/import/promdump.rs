@@ -121,8 +121,8 @@ impl Row {
 
     fn series<S: SampleSink>(&self, run: &mut Run<'_, S>) -> Result<Option<Local>> {
         match run.columns.find(None, &self.raw) {
-            Some(local) => Ok(Some(local)),
-            None => run.register(None, &self.raw, &self.labels),
+            Ok(local) => Ok(Some(local)),
+            Err(hash) => run.register((None, &self.raw, hash), self.labels.iter()),
         }
     }
 }

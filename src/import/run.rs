@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::LabelBuffer;
-use super::columns::{Columns, Local, Spelling};
+use super::columns::{Columns, Local, Spelling, Unknown};
 use super::families::Families;
 use super::options::{ImportOptions, ImportSummary, OnError, Progress, Rejected, SampleSink};
 use super::parser::{Event, Fault};
 use super::presence::Presence;
-use crate::{AppendError, Cancel, Columns as Samples, Error, ErrorKind, Labels, Result};
+use crate::{AppendError, Cancel, Columns as Samples, Error, ErrorKind, Labels, Result, Workers};
 
 /// Rejections that the summary keeps.
 const MAX_LISTED: usize = 100;
@@ -107,6 +107,11 @@ impl<'a, S: SampleSink> Run<'a, S> {
         Ok(self.summary)
     }
 
+    /// The threads of the sink.
+    pub(crate) fn workers(&self) -> Workers {
+        self.sink.workers()
+    }
+
     /// Counts work done.
     #[inline]
     pub(crate) fn step(&mut self, steps: u64) -> Result<()> {
@@ -129,15 +134,17 @@ impl<'a, S: SampleSink> Run<'a, S> {
         self.families.make_room(self.sink)
     }
 
-    /// Makes a series known by its bytes; `None` if what `buffer` holds is no label set.
-    pub(crate) fn register(
+    /// Makes a series known by its bytes; `None` if `own` is no label set.
+    pub(crate) fn register<'p>(
         &mut self,
-        spelling: Spelling,
-        raw: &[u8],
-        buffer: &LabelBuffer,
-    ) -> Result<Option<Local>> {
+        unknown: Unknown<'_>,
+        own: impl Iterator<Item = (&'p str, &'p str)>,
+    ) -> Result<Option<Local>>
+    where
+        'a: 'p,
+    {
         let extra = &self.options.labels;
-        let own = buffer.iter().filter(|(name, _)| !extra.iter().any(|(n, _)| n == name));
+        let own = own.filter(|(name, _)| !extra.iter().any(|(n, _)| n == name));
         let extra = extra.iter().map(|(n, v)| (n.as_str(), v.as_str()));
         let labels = match Labels::from_pairs(own.chain(extra)) {
             Ok(labels) => labels,
@@ -145,7 +152,7 @@ impl<'a, S: SampleSink> Run<'a, S> {
             Err(e) => return Err(e.into()),
         };
         let series = self.series(&labels)?;
-        let local = self.columns.insert(spelling, raw, series);
+        let local = self.columns.insert(unknown, series);
         if let Some(presence) = &mut self.presence {
             self.columns.charge(presence.know(local, &labels));
         }

@@ -11,7 +11,7 @@
 //! Spans of a head are relative to the first byte of its series, so that they stay true for a
 //! later line that begins with the very same bytes.
 
-use memchr::memchr2;
+use memchr::{memchr2, memchr3};
 
 /// Why the parser stopped before the end of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +200,12 @@ impl<'b> Scan<'b> {
     pub(crate) fn quoted(&mut self, quoting: Quoting) -> Result<Span, Stop> {
         let start = self.at;
         self.at += 1;
+        // Nearly all: nothing in it is special, and NUL bytes may be.
+        let end = if quoting.nuls { memchr3(b'"', b'\\', b'\n', self.rest()) } else { None };
+        if let Some(n) = end.filter(|&n| self.rest().get(n) == Some(&b'"')) {
+            self.at += n + 1;
+            return Ok(Span { start, end: self.at }.unquoted());
+        }
         loop {
             let n = memchr2(b'"', b'\\', self.rest()).ok_or(Stop::More);
             let plain = self.rest().get(..*n.as_ref().unwrap_or(&self.rest().len())).unwrap_or_default();

@@ -23,6 +23,8 @@ pub(crate) const MAX_LABELS: usize = 1_024;
 pub(crate) const MAX_LABEL_NAME_BYTES: usize = 1_024;
 /// The longest label value, in bytes.
 pub(crate) const MAX_LABEL_VALUE_BYTES: usize = 65_535;
+/// No fewer bytes than most canonical forms have.
+const USUAL_BYTES: usize = 256;
 /// The largest canonical form, in bytes.
 pub(crate) const MAX_LABELS_BYTES: usize = 131_072;
 
@@ -56,8 +58,22 @@ impl Labels {
     pub fn from_pairs<K: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Labels, AppendError> {
-        let pairs: Vec<(K, V)> = pairs.into_iter().collect();
-        let mut refs: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
+        let mut pairs = pairs.into_iter();
+        let mut sorted = Sorted { bytes: Vec::with_capacity(USUAL_BYTES), name: 0..0, count: 0 };
+        let mut odd = None;
+        for (name, value) in pairs.by_ref() {
+            if !sorted.push(name.as_ref(), value.as_ref()) {
+                odd = Some((name, value));
+                break;
+            }
+        }
+        if odd.is_none() && !sorted.bytes.is_empty() && sorted.bytes.len() <= MAX_LABELS_BYTES {
+            return Ok(Labels(sorted.bytes.into()));
+        }
+        // Not in order, or not valid: judged all at once.
+        let rest: Vec<(K, V)> = odd.into_iter().chain(pairs).collect();
+        let mut refs: Vec<(&str, &str)> = Pairs(&sorted.bytes).collect();
+        refs.extend(rest.iter().map(|(k, v)| (k.as_ref(), v.as_ref())));
         Labels::from_unsorted(&mut refs)
     }
 
@@ -92,12 +108,18 @@ impl Labels {
         if bytes.is_empty() || bytes.len() > MAX_LABELS_BYTES {
             return None;
         }
-        let mut previous: Option<&str> = None;
+        // What is ASCII altogether is valid UTF-8 wherever it is cut.
+        let ascii = bytes.is_ascii();
+        let part = |bytes, maximum| match ascii {
+            true => raw_part(bytes).filter(|(part, _)| part.len() <= maximum),
+            false => checked_part(bytes, maximum).map(|(part, rest)| (part.as_bytes(), rest)),
+        };
+        let mut previous: Option<&[u8]> = None;
         let mut rest = bytes;
         let mut count = 0usize;
         while !rest.is_empty() {
-            let (name, after) = checked_part(rest, MAX_LABEL_NAME_BYTES)?;
-            let (value, after) = checked_part(after, MAX_LABEL_VALUE_BYTES)?;
+            let (name, after) = part(rest, MAX_LABEL_NAME_BYTES)?;
+            let (value, after) = part(after, MAX_LABEL_VALUE_BYTES)?;
             if name.is_empty() || value.is_empty() || previous.is_some_and(|p| p >= name) {
                 return None;
             }
@@ -111,6 +133,39 @@ impl Labels {
     /// The canonical form.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// A set of pairs in canonical form, each as [`canonical_pairs`](Labels::canonical_pairs) gave it, sorted, with distinct names.
+    pub(crate) fn from_canonical_pairs<'a>(pairs: impl Iterator<Item = &'a [u8]> + Clone) -> Labels {
+        let mut bytes = Vec::with_capacity(pairs.clone().map(<[u8]>::len).sum());
+        pairs.for_each(|pair| bytes.extend_from_slice(pair));
+        Labels(bytes.into())
+    }
+
+    /// The canonical form, pair by pair.
+    pub(crate) fn canonical_pairs(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest: &[u8] = &self.0;
+        std::iter::from_fn(move || {
+            let (_, value) = raw_part(rest)?;
+            let (_, after) = raw_part(value)?;
+            let (pair, _) = rest.split_at_checked(rest.len() - after.len())?;
+            rest = after;
+            Some(pair)
+        })
+    }
+
+    /// Name and value of a pair in canonical form.
+    pub(crate) fn name_and_value(pair: &[u8]) -> Option<(&str, &str)> {
+        Pairs(pair).next()
+    }
+
+    /// The names and values of a canonical form, as bytes.
+    pub(crate) fn parts(mut canonical: &[u8]) -> impl Iterator<Item = &[u8]> {
+        std::iter::from_fn(move || {
+            let (part, rest) = raw_part(canonical)?;
+            canonical = rest;
+            Some(part)
+        })
     }
 
     /// The pairs, sorted by name.
@@ -129,6 +184,30 @@ impl Labels {
     }
 }
 
+/// The canonical form of pairs that come in order, as most do.
+struct Sorted {
+    bytes: Vec<u8>,
+    /// The name of the last one.
+    name: std::ops::Range<usize>,
+    count: usize,
+}
+
+impl Sorted {
+    /// Adds a pair; `false` if it does not follow those before, or is not valid, or is no label.
+    fn push(&mut self, name: &str, value: &str) -> bool {
+        let follows = self.bytes.get(self.name.clone()).is_some_and(|last| last < name.as_bytes());
+        let fits = name.len() <= MAX_LABEL_NAME_BYTES && value.len() <= MAX_LABEL_VALUE_BYTES;
+        if !follows || !fits || value.is_empty() || self.count == MAX_LABELS {
+            return false;
+        }
+        self.count += 1;
+        push_part(&mut self.bytes, name);
+        self.name = self.bytes.len() - name.len()..self.bytes.len();
+        push_part(&mut self.bytes, value);
+        true
+    }
+}
+
 fn push_part(out: &mut Vec<u8>, part: &str) {
     let mut n = part.len() as u64;
     while n >= 0x80 {
@@ -141,6 +220,9 @@ fn push_part(out: &mut Vec<u8>, part: &str) {
 
 /// Reads a length of at most three bytes, in its shortest form.
 fn part_bytes(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    if let Some((&n, rest)) = bytes.split_first().filter(|(n, _)| **n < 0x80) {
+        return Some((usize::from(n), rest));
+    }
     let mut n = 0usize;
     for (i, &b) in bytes.iter().take(3).enumerate() {
         n |= usize::from(b & 0x7f) << (7 * i);
