@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::env::MemFs;
+use crate::error::ErrorKind;
 use crate::format::chunk::{EncodedChunk, Encoding};
+use crate::format::columns::values;
 use crate::format::directory_page::Kind;
 use crate::format::{cursor, gorilla};
 use crate::model::{Cancel, Columns, Labels, Lsn, MatchOp, Matcher, Metadata, MetricType, TimeRange};
@@ -27,10 +29,13 @@ fn options(range: TimeRange) -> WriterOptions {
     WriterOptions { salt: 0xfeed, range, through: Lsn(9), level: 2 }
 }
 
+/// Every other chunk is of columns, by the number of its rows.
 fn new_chunk(samples: &[(i64, f64)]) -> NewChunk {
     let (t, v): (Vec<i64>, Vec<f64>) = samples.iter().copied().unzip();
-    let payload = gorilla::encode(&t, &v);
-    let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload };
+    let chunk = match t.len() % 2 {
+        0 => EncodedChunk { encoding: Encoding::Columns((&*t).into()), payload: values::encode(&v) },
+        _ => EncodedChunk { encoding: Encoding::Gorilla, payload: gorilla::encode(&t, &v) },
+    };
     NewChunk { min_t: t[0], max_t: *t.last().unwrap(), rows: t.len() as u32, chunk }
 }
 
