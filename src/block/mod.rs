@@ -37,10 +37,12 @@
 //! | `reader` | series with their labels, by number |
 //! | `view` | a block as a [`Source`](crate::source::Source), with deletions |
 //! | `verify` | every byte of every file |
+//! | `parts` | what the bytes are |
 
 mod chunks;
 mod index;
 mod pairs;
+mod parts;
 mod reader;
 mod sink;
 mod time_table;
@@ -59,6 +61,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use crate::format::block_meta::BlockMeta;
+pub(crate) use parts::{Parts, part_names};
 pub(crate) use unit::ReadMode;
 pub(crate) use view::{BlockView, Deletion};
 pub(crate) use writer::{BlockSink, NewChunk, SeriesSink, Writer, WriterOptions};

@@ -634,6 +634,17 @@ fn an_empty_block_and_extreme_times() {
 }
 
 #[test]
+fn the_parts_are_all_bytes_and_all_samples() {
+    for fs in [write(&random_model(11, 60)), write(&Model::new())] {
+        let block = open(&fs, ReadMode::Mapped).unwrap();
+        let parts = block.parts(&Cancel::default()).unwrap();
+        assert_eq!(parts.iter().map(|(bytes, _)| bytes).sum::<u64>(), block.bytes());
+        assert_eq!(parts.iter().map(|(_, samples)| samples).sum::<u64>(), block.meta().samples);
+        assert_eq!(part_names().count(), parts.len());
+    }
+}
+
+#[test]
 fn verification_can_be_cancelled() {
     let block = open(&write(&random_model(1, 9)), ReadMode::Mapped).unwrap();
     let cancel = Cancel::default();

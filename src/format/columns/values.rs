@@ -56,7 +56,6 @@ const POWERS: [f64; MAX_EXPONENT as usize + 1] =
     [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 /// How the values of a column are coded.
-#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     /// One value.
@@ -70,7 +69,6 @@ pub(crate) enum Kind {
 }
 
 /// The kind that a column says it has.
-#[cfg(test)]
 pub(crate) fn kind(bytes: &[u8]) -> Kind {
     let head = bytes.first().copied().unwrap_or(0);
     match head & KIND_MASK {
@@ -271,7 +269,11 @@ fn decode_stretch(
         KIND_BITS if exponent == 0 && head & HAS_EXCEPTIONS == 0 => {}
         KIND_DECIMAL => {}
         _ => {
-            return Err(DecodeError::new(STRUCTURE, 0, DecodeReason::Unsupported("a column of another kind")));
+            return Err(DecodeError::new(
+                STRUCTURE,
+                0,
+                DecodeReason::Unsupported("a column of another kind"),
+            ));
         }
     }
     let (unit, offset) = if head & HAS_UNIT != 0 { (r.varint()?, r.varint()?) } else { (1, 0) };
