@@ -27,14 +27,17 @@ pub mod fuzz {
         block_meta
         chunk
         chunk_group
+        columns
         directory_page
         families_page
         gorilla
         manifest
+        packed
         postings_list
         series_page
         spill_run
         terms_page
+        time_column
         tombstones
         wal_commit
         wal_metadata

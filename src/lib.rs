@@ -157,7 +157,7 @@ mod wal;
 
 pub use bulk::BulkRef;
 pub use db::{
-    Appender, BlockInfo, BulkLoader, Committed, Db, Event, Maintenance, OpenReport, Options, ReadMode,
+    Appender, BlockInfo, BulkLoader, Committed, Db, Event, Maintenance, OpenReport, Options, Part, ReadMode,
     Rejection, Stats, SyncPolicy, VerifyReport, Workers,
 };
 pub use error::{AppendError, Applied, DecodeError, DecodeReason, Error, ErrorKind, Result};

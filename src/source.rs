@@ -135,7 +135,7 @@ impl ChunkHandle {
     pub(crate) fn decode_into(&self, out: &mut Columns) -> Result<()> {
         let before = out.len();
         let decoded = match &self.data {
-            ChunkData::Memory(chunk) => chunk.view().decode_rows_into(self.rows, out).map_err(|e| {
+            ChunkData::Memory(chunk) => chunk.decode_rows_into(self.rows, out).map_err(|e| {
                 Error::new(
                     ErrorKind::Corrupt,
                     format!("a chunk in memory is damaged: {e}; reopen the database"),

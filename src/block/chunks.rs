@@ -1,17 +1,20 @@
 //! The `chunks` file as a [`ChunkStore`]: groups are read whole, verified, and the last few kept.
 //!
-//! Neighbouring series have their chunks in one group, so that a few groups in memory spare most
+//! A chunk of columns is decoded with its column of timestamps from `times`. Neighbouring series have their chunks in one group, so that a few groups in memory spare most
 //! reads and checksums of a scan. What is kept was verified and is our own copy.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::times::Times;
 use super::unit::{ReadMode, UnitFile};
 use crate::env::Fs;
-use crate::error::Result;
+use crate::error::{DecodeError, Result};
 use crate::format::block_meta::BlockMeta;
-use crate::format::chunk::{ChunkRef, EncodedChunk};
+use crate::format::chunk::{ChunkRef, Coding, EncodedChunk, Encoding, Timestamps};
 use crate::format::chunk_group::{self, FRAME_BYTES, HEADER_BYTES};
+use crate::format::columns::Payload;
+use crate::format::gorilla;
 use crate::model::Columns;
 use crate::source::{ChunkPlace, ChunkStore};
 
@@ -20,11 +23,12 @@ const SLOTS: usize = 4;
 /// The bytes of a group before its body.
 const BODY_AT: u64 = 4;
 
-/// The chunk file of one block.
+/// The chunk file of one block, and the timestamps that its chunks share.
 #[derive(Debug)]
 pub(super) struct Chunks {
     file: UnitFile,
     salt: u32,
+    times: Times,
     slots: [Mutex<Option<Arc<Group>>>; SLOTS],
 }
 
@@ -49,14 +53,25 @@ impl Group {
 
 impl Chunks {
     /// Opens the file; reads nothing of it.
-    pub(super) fn open(fs: &dyn Fs, path: PathBuf, mode: ReadMode, meta: &BlockMeta) -> Result<Chunks> {
+    pub(super) fn open(
+        fs: &dyn Fs,
+        path: PathBuf,
+        mode: ReadMode,
+        meta: &BlockMeta,
+        times: Times,
+    ) -> Result<Chunks> {
         let file = UnitFile::open(fs, path, mode, meta.chunks_bytes)?;
-        Ok(Chunks { file, salt: meta.salt, slots: Default::default() })
+        Ok(Chunks { file, salt: meta.salt, times, slots: Default::default() })
     }
 
     /// The file.
     pub(super) fn file(&self) -> &UnitFile {
         &self.file
+    }
+
+    /// The columns of timestamps.
+    pub(super) fn times(&self) -> &Times {
+        &self.times
     }
 
     /// Verifies the header of the file.
@@ -91,26 +106,66 @@ impl Chunks {
         Ok(group)
     }
 
-    /// Does something with one chunk.
+    /// The chunk at a place; `act` gets it with a way to name what is wrong in it.
     fn with<R>(
         &self,
         at: ChunkPlace,
-        act: impl FnOnce(ChunkRef<'_>) -> Result<R, crate::error::DecodeError>,
+        act: impl FnOnce(ChunkRef<'_>, &dyn Fn(DecodeError) -> crate::Error) -> Result<R>,
     ) -> Result<R> {
         let group = self.group(at.group)?;
-        let chunk = chunk_group::chunk_at(&group.body, at.within);
-        chunk.map_err(|e| self.file.corrupt(at.group + BODY_AT, e)).and_then(|chunk| {
-            act(chunk).map_err(|e| self.file.corrupt(at.group + BODY_AT + u64::from(at.within), e))
+        let chunk = chunk_group::chunk_at(&group.body, at.within)
+            .map_err(|e| self.file.corrupt(at.group + BODY_AT, e))?;
+        act(chunk, &|e| self.file.corrupt(at.group + BODY_AT + u64::from(at.within), e))
+    }
+
+    /// Appends all rows of a chunk to `out`, in strict time order; on an error `out` is as it was.
+    pub(super) fn decode_chunk(
+        &self,
+        chunk: ChunkRef<'_>,
+        corrupt: &dyn Fn(DecodeError) -> crate::Error,
+        out: &mut Columns,
+    ) -> Result<()> {
+        if chunk.coding == Coding::Gorilla {
+            return gorilla::decode_ordered_into(chunk.payload, out).map_err(corrupt);
+        }
+        let payload = Payload::decode(chunk.payload).map_err(corrupt)?;
+        let column = self.column(&payload, corrupt)?;
+        let before = out.len();
+        let decoded = payload.times(&column, &mut out.t).and_then(|()| payload.decode_values(&mut out.v));
+        decoded.map_err(|e| {
+            out.t.truncate(before);
+            corrupt(e)
         })
+    }
+
+    /// The column of timestamps that a chunk names.
+    fn column(
+        &self,
+        payload: &Payload<'_>,
+        corrupt: &dyn Fn(DecodeError) -> crate::Error,
+    ) -> Result<Timestamps> {
+        self.times.column(payload.column)?.ok_or_else(|| corrupt(payload.without_column()))
     }
 }
 
 impl ChunkStore for Chunks {
     fn decode(&self, at: ChunkPlace, out: &mut Columns) -> Result<()> {
-        self.with(at, |chunk| chunk.decode_ordered_into(out))
+        self.with(at, |chunk, corrupt| self.decode_chunk(chunk, corrupt, out))
     }
 
     fn encoded(&self, at: ChunkPlace) -> Result<EncodedChunk> {
-        self.with(at, |chunk| Ok(chunk.to_encoded()))
+        self.with(at, |chunk, corrupt| {
+            if chunk.coding == Coding::Gorilla {
+                return Ok(EncodedChunk { encoding: Encoding::Gorilla, payload: chunk.payload.to_vec() });
+            }
+            let payload = Payload::decode(chunk.payload).map_err(corrupt)?;
+            let mut t = self.column(&payload, corrupt)?;
+            if !payload.is_all_of(t.len()) {
+                let mut rows = Vec::with_capacity(payload.rows);
+                payload.times(&t, &mut rows).map_err(corrupt)?;
+                t = rows.into();
+            }
+            Ok(EncodedChunk { encoding: Encoding::Columns(t), payload: payload.values.to_vec() })
+        })
     }
 }

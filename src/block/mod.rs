@@ -5,7 +5,7 @@
 //!     meta     block_meta: range, counts, lengths of the others, roots      read at open, nothing else is
 //!     index    ┌ lists, terms_page ┐… directory │ series_page … directory │ families_page … directory
 //!     chunks   header, chunk_group …
-//!     times    reserved for shared timestamp columns; empty
+//!     times    time_column …: timestamps that series share; empty if no chunk is of columns
 //!
 //!   Writer ── add(labels, chunks) in label order ──▶ finish ──▶ four files, synced
 //!   Block  ── open ──▶ BlockView { precedence, deletes } : Source
@@ -21,7 +21,7 @@
 //! - A unit (page, list, group) is read whole and its checksum verified, seeded by salt and
 //!   offset, each time before its bytes are interpreted; in mapped mode too.
 //! - Whatever the bytes say, reading ends: levels descend, numbers ascend, counts are bounded by bytes.
-//! - The units of `index` stand back to back without gaps, as do the chunks: [`Block::verify`] accounts for every byte.
+//! - The units of `index` stand back to back without gaps, as do the chunks and the columns of `times`: [`Block::verify`] accounts for every byte.
 //!
 //! # Cost
 //! Opening reads 164 bytes. A look-up reads one page per level, about three. The writer keeps per
@@ -29,19 +29,24 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `writer`, `pairs`, `tree`, `sink` | writing: series in, pairs numbered and postings gathered at the end, trees built bottom-up |
+//! | `writer`, `pairs`, `tree`, `time_table`, `sink` | writing: series in, pairs numbered and postings gathered at the end, trees built bottom-up, columns of timestamps found again |
 //! | `unit` | a file read unit by unit |
 //! | `index` | descending the trees; the index as a [`TermIndex`](crate::postings::TermIndex) |
+//! | `times` | columns of timestamps, kept for the next series |
 //! | `chunks` | the chunk file as a [`ChunkStore`](crate::source::ChunkStore) |
 //! | `reader` | series with their labels, by number |
 //! | `view` | a block as a [`Source`](crate::source::Source), with deletions |
 //! | `verify` | every byte of every file |
+//! | `parts` | what the bytes are |
 
 mod chunks;
 mod index;
 mod pairs;
+mod parts;
 mod reader;
 mod sink;
+mod time_table;
+mod times;
 mod tree;
 mod unit;
 mod verify;
@@ -56,15 +61,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use crate::format::block_meta::BlockMeta;
+pub(crate) use parts::{Parts, part_names};
 pub(crate) use unit::ReadMode;
 pub(crate) use view::{BlockView, Deletion};
 pub(crate) use writer::{BlockSink, NewChunk, SeriesSink, Writer, WriterOptions};
 
-use crate::env::{self, EntryKind, Fs};
-use crate::error::{Error, ErrorKind, Result};
+use crate::env::{self, Fs};
+use crate::error::{Error, Result};
 use crate::format::block_meta;
 use chunks::Chunks;
 use index::Index;
+use times::Times;
 
 /// The file that says what the block is.
 pub(crate) const META_FILE: &str = "meta";
@@ -72,7 +79,7 @@ pub(crate) const META_FILE: &str = "meta";
 pub(crate) const INDEX_FILE: &str = "index";
 /// The file of the chunks.
 pub(crate) const CHUNKS_FILE: &str = "chunks";
-/// The file reserved for shared timestamp columns.
+/// The file of the columns of timestamps.
 pub(crate) const TIMES_FILE: &str = "times";
 /// The files of a block, in the order in which they are removed.
 pub(crate) const FILES: [&str; 4] = [META_FILE, INDEX_FILE, CHUNKS_FILE, TIMES_FILE];
@@ -95,17 +102,8 @@ impl Block {
             env::read_all(fs.as_ref(), &path, maximum).map_err(|e| Error::unread("read", &path, e))?;
         let meta = Arc::new(BlockMeta::decode(&bytes).map_err(|e| Error::corrupt(&path, 0, e))?);
         let index = Index::open(fs.as_ref(), dir.join(INDEX_FILE), mode, Arc::clone(&meta))?;
-        let chunks = Arc::new(Chunks::open(fs.as_ref(), dir.join(CHUNKS_FILE), mode, &meta)?);
-        let path = dir.join(TIMES_FILE);
-        let times = fs.stat(&path).map_err(|e| Error::io("examine", &path, e))?;
-        match times {
-            Some(entry) if entry.kind == EntryKind::File => {
-                unit::check_length(&path, entry.bytes, meta.times_bytes)?
-            }
-            _ => {
-                return Err(Error::new(ErrorKind::Corrupt, "the file is missing, restore the block").at(path));
-            }
-        }
+        let times = Times::open(fs.as_ref(), dir.join(TIMES_FILE), mode, &meta)?;
+        let chunks = Arc::new(Chunks::open(fs.as_ref(), dir.join(CHUNKS_FILE), mode, &meta, times)?);
         Ok(Block { fs: Arc::clone(fs), dir: dir.to_owned(), meta, index, chunks })
     }
 

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::env::MemFs;
+use crate::error::ErrorKind;
 use crate::format::chunk::{EncodedChunk, Encoding};
+use crate::format::columns::values;
 use crate::format::directory_page::Kind;
 use crate::format::{cursor, gorilla};
 use crate::model::{Cancel, Columns, Labels, Lsn, MatchOp, Matcher, Metadata, MetricType, TimeRange};
@@ -27,10 +29,13 @@ fn options(range: TimeRange) -> WriterOptions {
     WriterOptions { salt: 0xfeed, range, through: Lsn(9), level: 2 }
 }
 
+/// Every other chunk is of columns, by the number of its rows.
 fn new_chunk(samples: &[(i64, f64)]) -> NewChunk {
     let (t, v): (Vec<i64>, Vec<f64>) = samples.iter().copied().unzip();
-    let payload = gorilla::encode(&t, &v);
-    let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload };
+    let chunk = match t.len() % 2 {
+        0 => EncodedChunk { encoding: Encoding::Columns((&*t).into()), payload: values::encode(&v) },
+        _ => EncodedChunk { encoding: Encoding::Gorilla, payload: gorilla::encode(&t, &v) },
+    };
     NewChunk { min_t: t[0], max_t: *t.last().unwrap(), rows: t.len() as u32, chunk }
 }
 
@@ -626,6 +631,17 @@ fn an_empty_block_and_extreme_times() {
     let mut faults = Vec::new();
     wide.block().verify(&Cancel::default(), &mut faults).unwrap();
     assert!(faults.is_empty(), "{faults:?}");
+}
+
+#[test]
+fn the_parts_are_all_bytes_and_all_samples() {
+    for fs in [write(&random_model(11, 60)), write(&Model::new())] {
+        let block = open(&fs, ReadMode::Mapped).unwrap();
+        let parts = block.parts(&Cancel::default()).unwrap();
+        assert_eq!(parts.iter().map(|(bytes, _)| bytes).sum::<u64>(), block.bytes());
+        assert_eq!(parts.iter().map(|(_, samples)| samples).sum::<u64>(), block.meta().samples);
+        assert_eq!(part_names().count(), parts.len());
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //!                                                                                                 ├ equal
 //!   series ─ labels ascend; chunks back to back in `chunks`;  Σ mix(series, pair) over the series ┘
 //!            each chunk decoded: rows, first and last time as the index says, times ascend
+//!   times ── columns back to back; each is of a chunk, and each chunk's is one
 //!   families ─ names ascend      directory pages ─ between the leaves and the end of the tree
 //! ```
 //!
@@ -12,13 +13,18 @@
 //! memory, one pass over each. Every fault is one error with file and offset; the walk goes on
 //! where it can, and what depends on a part that is damaged is not reported again. At most 1,000 faults are reported.
 
+use std::collections::BTreeSet;
+
+use super::chunks::{Chunks, Group};
 use super::index::PageRef;
 use super::reader::SeriesReader;
-use super::{Block, META_FILE, chunks::Group};
+use super::{Block, META_FILE};
 use crate::env;
 use crate::error::{DecodeError, DecodeReason, Error, Result};
 use crate::format::block_meta::{self, BlockMeta};
+use crate::format::chunk::Coding;
 use crate::format::chunk_group::{self, HEADER_BYTES};
+use crate::format::columns::Payload;
 use crate::format::directory_page::Kind;
 use crate::format::series_page::SeriesChunk;
 use crate::format::terms_page::{ListPlace, Page};
@@ -44,6 +50,8 @@ impl Block {
             sum: 0,
             postings_whole: true,
             series_whole: true,
+            columns: BTreeSet::new(),
+            times_whole: true,
         };
         let ended = check.run();
         faults.append(&mut check.faults);
@@ -70,6 +78,9 @@ struct Check<'a> {
     sum: u64,
     postings_whole: bool,
     series_whole: bool,
+    /// Where sound columns of timestamps stand, and whether all are sound.
+    columns: BTreeSet<u64>,
+    times_whole: bool,
 }
 
 /// The walk over the dictionary: what the entry before was.
@@ -92,6 +103,10 @@ struct ChunkWalk {
     /// Where the next chunk must stand; unknown after damage.
     expected: Option<(u64, u32)>,
     columns: Columns,
+    /// The columns of timestamps of the chunks so far.
+    used: BTreeSet<u64>,
+    /// That of the chunk that was decoded last.
+    last_column: Option<u64>,
     samples: u64,
     chunks: u64,
     hull: Option<(i64, i64)>,
@@ -100,6 +115,7 @@ struct ChunkWalk {
 impl Check<'_> {
     fn run(&mut self) -> Result<()> {
         self.meta();
+        self.times()?;
         self.tree(Kind::Terms)?;
         self.tree(Kind::Series)?;
         self.tree(Kind::Families)?;
@@ -133,6 +149,29 @@ impl Check<'_> {
             }
             Ok(Ok(_)) => {}
         }
+    }
+
+    /// Checks the columns of timestamps; what stands behind a damaged one is not found.
+    fn times(&mut self) -> Result<()> {
+        let times = self.block.chunks.times();
+        let end = times.file().map_or(0, |file| file.bytes());
+        let mut at = 0;
+        while at < end {
+            self.cancel.check()?;
+            match times.read(at) {
+                Ok(Some((_, next))) => {
+                    self.columns.insert(at);
+                    at = next;
+                }
+                Ok(None) => break,
+                Err(e) => {
+                    self.times_whole = false;
+                    self.fault(e);
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Checks the leaves of a tree in order, and that its inner nodes stand behind them.
@@ -318,6 +357,8 @@ impl Check<'_> {
             bad_group: None,
             expected: Some((HEADER_BYTES as u64, 0)),
             columns: Columns::default(),
+            used: BTreeSet::new(),
+            last_column: None,
             samples: 0,
             chunks: 0,
             hull: None,
@@ -416,13 +457,16 @@ impl Check<'_> {
             }
         }
         let base = c.group.saturating_add(4).saturating_add(u64::from(c.within));
-        match walk.decode(c) {
+        match walk.decode(chunks, c, base) {
             Ok(true) => {}
             Ok(false) => {
                 self.fault(chunks.file().invalid("chunk", base, "rows or times are not as the index says"));
             }
+            // A damaged column of timestamps was reported once already; no more than what is sound is known.
+            Err(_) if !self.times_whole && walk.last_column.is_some_and(|at| !self.columns.contains(&at)) => {
+            }
             Err(e) => {
-                self.fault(chunks.file().corrupt(base, e));
+                self.fault(e);
                 walk.expected = None;
             }
         }
@@ -435,6 +479,11 @@ impl Check<'_> {
         let file = self.block.chunks.file();
         if within != 0 || group != file.bytes() {
             self.fault(file.invalid("chunk_group", group, "bytes of the chunk file belong to no series"));
+        }
+        if self.times_whole && walk.used != self.columns {
+            let unused = self.columns.symmetric_difference(&walk.used).next().copied().unwrap_or(0);
+            let times = self.block.chunks.times().file().unwrap_or(file);
+            self.fault(times.invalid("time_column", unused, "a column of timestamps belongs to no chunk"));
         }
         let hull = walk.hull.unwrap_or((meta.range.start(), meta.range.start()));
         let found = (walk.samples, walk.chunks, hull);
@@ -490,11 +539,18 @@ impl ChunkWalk {
     }
 
     /// Decodes the chunk of the open group; whether it is what the index says.
-    fn decode(&mut self, c: &SeriesChunk) -> Result<bool, DecodeError> {
+    fn decode(&mut self, chunks: &Chunks, c: &SeriesChunk, base: u64) -> Result<bool> {
         let Some(group) = &self.group else { return Ok(false) };
-        let chunk = chunk_group::chunk_at(group.body(), c.within)?;
+        let corrupt = |e| chunks.file().corrupt(base, e);
+        let chunk = chunk_group::chunk_at(group.body(), c.within).map_err(corrupt)?;
+        self.last_column = None;
+        self.last_column = match chunk.coding {
+            Coding::Gorilla => None,
+            Coding::Columns => Some(Payload::decode(chunk.payload).map_err(corrupt)?.column),
+        };
+        self.used.extend(self.last_column);
         self.columns.clear();
-        chunk.decode_ordered_into(&mut self.columns)?;
+        let decoded = chunks.decode_chunk(chunk, &corrupt, &mut self.columns);
         let mut bytes = Vec::new();
         chunk.encode(&mut bytes);
         let after = u32::try_from(bytes.len()).ok().and_then(|n| c.within.checked_add(n));
@@ -506,6 +562,7 @@ impl ChunkWalk {
         self.chunks += 1;
         let (min_t, max_t) = self.hull.unwrap_or((c.min_t, c.max_t));
         self.hull = Some((min_t.min(c.min_t), max_t.max(c.max_t)));
+        decoded?;
         let t = &self.columns.t;
         Ok((t.len() as u64, t.first(), t.last()) == (u64::from(c.rows), Some(&c.min_t), Some(&c.max_t)))
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   add ──┬─ chunks ──▶ groups ──▶ `chunks`, as they come
+//!         ├─ timestamps of chunks of columns ──▶ TimeTable ──▶ `times`, each distinct column once
 //!         ├─ labels ──▶ Pairs (interned) ──┐
 //!         └─ per series: provisional pair numbers, chunk places, as varints in two byte arenas
 //!                                          │
@@ -21,13 +22,15 @@ use std::sync::Arc;
 
 use super::pairs::{Order, Pairs, Slot};
 use super::sink::Sink;
+use super::time_table::TimeTable;
 use super::tree::Tree;
 use super::{CHUNKS_FILE, FILES, INDEX_FILE, META_FILE, TIMES_FILE};
 use crate::env::Fs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block_meta::{BlockMeta, Root};
-use crate::format::chunk::{EncodedChunk, MAX_PAYLOAD_BYTES};
+use crate::format::chunk::{ChunkRef, Coding, EncodedChunk, Encoding, MAX_PAYLOAD_BYTES, Timestamps};
 use crate::format::chunk_group::{self, GroupBuilder};
+use crate::format::columns::{MAX_ROWS, Rows};
 use crate::format::cursor::{Reader, Write};
 use crate::format::directory_page::Kind;
 use crate::format::families_page::{self, MAX_TEXT_BYTES};
@@ -73,6 +76,10 @@ pub(crate) struct Writer {
     options: WriterOptions,
     chunks: Option<Sink>,
     group: GroupBuilder,
+    /// Made with the first column.
+    times: Option<Sink>,
+    time_table: TimeTable,
+    payload: Vec<u8>,
     pairs: Pairs,
     last: Option<Labels>,
     last_pairs: Vec<u32>,
@@ -166,6 +173,9 @@ impl Writer {
             options,
             chunks: None,
             group: GroupBuilder::default(),
+            times: None,
+            time_table: TimeTable::default(),
+            payload: Vec::new(),
             pairs: Pairs::default(),
             last: None,
             last_pairs: Vec::new(),
@@ -221,14 +231,14 @@ impl Writer {
         self.state = State::Failed;
         self.current.close(&mut self.chunk_records);
         let chunks_bytes = self.finish_chunks()?;
+        let times_bytes = self.finish_times()?;
         let mut sink = Sink::create(self.fs.as_ref(), self.dir.join(INDEX_FILE))?;
         let order = self.pairs.order()?;
-        let mut meta = self.meta(chunks_bytes, &order);
+        let mut meta = self.meta((chunks_bytes, times_bytes), &order);
         meta.pairs_root = self.write_terms(&order, &mut sink)?;
         meta.series_root = self.write_series(&order, &mut sink)?;
         meta.families_root = self.write_families(&mut sink)?;
         meta.index_bytes = sink.finish()?;
-        Sink::create(self.fs.as_ref(), self.dir.join(TIMES_FILE))?.finish()?;
         let mut sink = Sink::create(self.fs.as_ref(), self.dir.join(META_FILE))?;
         sink.buffer().extend_from_slice(&meta.encode());
         sink.finish()?;
@@ -276,6 +286,7 @@ impl Writer {
                 || c.rows == 0
                 || span < u64::from(c.rows) - 1
                 || c.chunk.rows() != Ok(c.rows)
+                || !has_times_of(c)
                 || c.chunk.payload.len() > MAX_PAYLOAD_BYTES
             {
                 return Err(invalid(
@@ -334,7 +345,27 @@ impl Writer {
             self.finish_group()?;
         }
         let group = self.chunks.as_ref().map_or(0, Sink::offset);
-        Ok((group, self.group.push(c.chunk.view())))
+        let chunk = match &c.chunk.encoding {
+            Encoding::Gorilla => ChunkRef::gorilla(&c.chunk.payload),
+            Encoding::Columns(t) => {
+                let rows = self.place_times(t)?;
+                self.payload.clear();
+                rows.encode(&c.chunk.payload, &mut self.payload);
+                ChunkRef { coding: Coding::Columns, payload: &self.payload }
+            }
+        };
+        Ok((group, self.group.push(chunk)))
+    }
+
+    /// Where timestamps are in `times`.
+    fn place_times(&mut self, t: &Timestamps) -> Result<Rows> {
+        let mut sink = match self.times.take() {
+            Some(sink) => sink,
+            None => Sink::create(self.fs.as_ref(), self.dir.join(TIMES_FILE))?,
+        };
+        let placed = self.time_table.place(t, self.options.salt, &mut sink);
+        self.times = Some(sink);
+        placed
     }
 
     fn finish_group(&mut self) -> Result<()> {
@@ -349,7 +380,15 @@ impl Writer {
         self.chunks.take().map_or(Ok(0), Sink::finish)
     }
 
-    fn meta(&self, chunks_bytes: u64, order: &Order) -> BlockMeta {
+    fn finish_times(&mut self) -> Result<u64> {
+        self.time_table = TimeTable::default();
+        match self.times.take() {
+            Some(sink) => sink.finish(),
+            None => Sink::create(self.fs.as_ref(), self.dir.join(TIMES_FILE))?.finish(),
+        }
+    }
+
+    fn meta(&self, (chunks_bytes, times_bytes): (u64, u64), order: &Order) -> BlockMeta {
         let WriterOptions { salt, range, through, level } = self.options;
         let (min_t, max_t) = self.totals.hull.unwrap_or((range.start(), range.start()));
         BlockMeta {
@@ -364,7 +403,7 @@ impl Writer {
             level,
             index_bytes: 0,
             chunks_bytes,
-            times_bytes: 0,
+            times_bytes,
             // The order was checked to fit 32 bits, and families are fewer than fit in memory.
             pairs: u32::try_from(order.slots.len()).unwrap_or(u32::MAX),
             families: u32::try_from(self.families.len()).unwrap_or(u32::MAX),
@@ -483,7 +522,7 @@ impl Drop for Writer {
     /// Removes an unfinished block, as far as that is possible.
     fn drop(&mut self) {
         if self.state != State::Finished {
-            self.chunks = None;
+            (self.chunks, self.times) = (None, None);
             for file in FILES {
                 let _ = self.fs.remove_file(&self.dir.join(file));
             }
@@ -541,6 +580,18 @@ impl TermLeaves {
             self.write_page(sink)?;
         }
         self.tree.finish(sink)
+    }
+}
+
+/// Whether the timestamps that a chunk brings are those of its row.
+fn has_times_of(c: &NewChunk) -> bool {
+    match &c.chunk.encoding {
+        Encoding::Gorilla => true,
+        Encoding::Columns(t) => {
+            t.len() <= MAX_ROWS
+                && (t.first(), t.last()) == (Some(&c.min_t), Some(&c.max_t))
+                && t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b)
+        }
     }
 }
 

@@ -7,11 +7,12 @@
 //!                                            ├─ 94 ─┤├─ 93 ─┤
 //! ```
 //!
-//! A chunk is copied as it is, without decoding, if no other overlaps it, if the range and the
-//! deletions leave it whole, and if it is not small. All else goes through the sample merge, which trims,
-//! drops what is deleted and lets the highest precedence win, and is cut anew: into chunks of
-//! [`CHUNK_ROWS`] while there is plenty, and the rest evenly. A remainder that would make a small
-//! chunk takes the next chunk with it, so that merging again and again leaves no crumbs.
+//! A chunk is copied as it is, without decoding its values, if no other overlaps it, if the range and the
+//! deletions leave it whole, if it is of the wanted [`Form`], and if it is not small. All else goes through the sample
+//! merge, which trims, drops what is deleted and lets the highest precedence win, and is cut anew:
+//! - into gorilla chunks of [`CHUNK_ROWS`] while there is plenty, and the rest evenly. A remainder that would make a small
+//!   chunk takes the next chunk with it, so that merging again and again leaves no crumbs;
+//! - into chunks of columns at the borders of windows of time (see `window`). A small one takes the next with it if that is in the same window.
 //!
 //! Memory: the coded chunks of one series, the chunks of it that overlap at one time, one batch.
 
@@ -23,9 +24,12 @@ use crate::block::{NewChunk, SeriesSink, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block_meta::BlockMeta;
 use crate::format::chunk::{EncodedChunk, Encoding};
+use crate::format::columns::values;
 use crate::format::gorilla;
 use crate::model::{Cancel, Columns, Metadata, TimeRange};
 use crate::source::{Piece, SampleMerge, SeriesMerge, Source, visible};
+
+use super::window;
 
 /// Rows of a chunk that is cut here.
 pub(crate) const CHUNK_ROWS: usize = 120;
@@ -33,6 +37,15 @@ pub(crate) const CHUNK_ROWS: usize = 120;
 const SMALL_ROWS: usize = 60;
 /// Rows that are merged at a time.
 const BATCH_ROWS: usize = 1_024;
+
+/// How chunks are to be coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As the head has them: quick to write, 120 rows, each with timestamps of its own.
+    Gorilla,
+    /// Columns of up to 1,024 rows, with shared timestamps: small and quick to read.
+    Columns,
+}
 
 /// What a merge wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,10 +62,11 @@ pub(crate) struct Written {
 pub(crate) fn write(
     sources: &[Arc<dyn Source>],
     range: TimeRange,
+    form: Form,
     mut writer: Writer,
     cancel: &Cancel,
 ) -> Result<Option<BlockMeta>> {
-    match write_into(sources, range, &mut writer, cancel)?.series {
+    match write_into(sources, range, form, &mut writer, cancel)?.series {
         0 => {
             writer.discard();
             Ok(None)
@@ -66,11 +80,12 @@ pub(crate) fn write(
 pub(crate) fn write_into(
     sources: &[Arc<dyn Source>],
     range: TimeRange,
+    form: Form,
     sink: &mut dyn SeriesSink,
     cancel: &Cancel,
 ) -> Result<Written> {
     let mut merge = SeriesMerge::open(sources, &[], range, None)?;
-    let mut packer = Packer { range, cancel, rows: Columns::default(), chunks: Vec::new() };
+    let mut packer = Packer { range, form, cancel, rows: Columns::default(), chunks: Vec::new() };
     let mut written = Written::default();
     loop {
         cancel.check()?;
@@ -107,6 +122,7 @@ fn families(sources: &[Arc<dyn Source>]) -> Result<BTreeMap<String, Metadata>> {
 /// Makes the pieces of one series into new chunks.
 struct Packer<'a> {
     range: TimeRange,
+    form: Form,
     cancel: &'a Cancel,
     /// Merged rows that are in no chunk yet.
     rows: Columns,
@@ -133,12 +149,18 @@ impl Packer<'_> {
 
     /// Takes a chunk over as it is, if it may be; `false` if it has to be merged.
     fn copy(&mut self, piece: &Piece) -> Result<bool> {
-        let crumbs = !self.rows.is_empty() && self.rows.len() < SMALL_ROWS;
-        if crumbs || piece.max_rows() < SMALL_ROWS || !piece.is_whole(self.range) {
+        let (small_rows, crumbs) = match self.form {
+            Form::Gorilla => (SMALL_ROWS, !self.rows.is_empty() && self.rows.len() < SMALL_ROWS),
+            Form::Columns => (window::SMALL_ROWS, window::goes_on(&self.rows.t, piece.chunk.min_t)),
+        };
+        if crumbs || piece.max_rows() < small_rows || !piece.is_whole(self.range) {
             return Ok(false);
         }
         self.cancel.check()?;
         let (chunk, handle) = (piece.chunk.encoded()?, &piece.chunk);
+        if self.form == Form::Columns && chunk.encoding == Encoding::Gorilla {
+            return Ok(false);
+        }
         let rows = chunk.rows().map_err(|e| {
             Error::new(ErrorKind::Corrupt, format!("a chunk cannot be merged: {e}; run verify"))
         })?;
@@ -155,10 +177,15 @@ impl Packer<'_> {
     fn merge(&mut self, pieces: Arc<[Piece]>, span: Range<usize>) -> Result<()> {
         let mut merge = SampleMerge::new(pieces, span, self.range);
         while merge.read_into(BATCH_ROWS, BATCH_ROWS, self.cancel, &mut self.rows)? > 0 {
+            let plenty = match self.form {
+                Form::Gorilla => 2 * CHUNK_ROWS,
+                Form::Columns => 2 * window::MAX_ROWS,
+            };
             let mut cut = 0;
-            while self.rows.len() - cut > 2 * CHUNK_ROWS {
-                self.cut(cut..cut + CHUNK_ROWS)?;
-                cut += CHUNK_ROWS;
+            while self.rows.len() - cut > plenty {
+                let rows = self.next_rows(cut);
+                self.cut(cut..cut + rows)?;
+                cut += rows;
             }
             self.rows.t.drain(..cut);
             self.rows.v.drain(..cut);
@@ -166,9 +193,27 @@ impl Packer<'_> {
         Ok(())
     }
 
-    /// Cuts all rows into as few chunks as may be, of even size.
+    /// How many rows from `at` on make the next chunk, if there are plenty.
+    fn next_rows(&self, at: usize) -> usize {
+        match self.form {
+            Form::Gorilla => CHUNK_ROWS,
+            Form::Columns => window::rows(self.rows.t.get(at..).unwrap_or_default()),
+        }
+    }
+
+    /// Cuts all rows: by windows, or into as few chunks as may be, of even size.
     fn flush(&mut self) -> Result<()> {
         let rows = self.rows.len();
+        if self.form == Form::Columns {
+            let mut cut = 0;
+            while cut < rows {
+                let rows = self.next_rows(cut);
+                self.cut(cut..cut + rows)?;
+                cut += rows;
+            }
+            self.rows.clear();
+            return Ok(());
+        }
         let count = rows.div_ceil(CHUNK_ROWS);
         for i in 0..count {
             self.cut(rows * i / count..rows * (i + 1) / count)?;
@@ -184,7 +229,12 @@ impl Packer<'_> {
         let (Some(&min_t), Some(&max_t), Ok(rows)) = (t.first(), t.last(), u32::try_from(t.len())) else {
             return Err(Error::new(ErrorKind::InvalidArgument, "a chunk without rows was to be cut"));
         };
-        let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload: gorilla::encode(t, v) };
+        let chunk = match self.form {
+            Form::Gorilla => EncodedChunk { encoding: Encoding::Gorilla, payload: gorilla::encode(t, v) },
+            Form::Columns => {
+                EncodedChunk { encoding: Encoding::Columns(t.into()), payload: values::encode(v) }
+            }
+        };
         self.chunks.push(NewChunk { min_t, max_t, rows, chunk });
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!   plan       which blocks to rewrite next       pure: bounds in, a plan out
 //!   merge      many sources ──▶ one block         the head's flush is the same code
+//!   window     where chunks of columns are cut       pure
 //!   retention  which blocks go                    pure: bounds in, indexes out
 //! ```
 //!
@@ -17,7 +18,8 @@
 mod merge;
 mod plan;
 mod retention;
+mod window;
 
-pub(crate) use merge::write;
+pub(crate) use merge::{Form, write};
 pub(crate) use plan::{Candidate, levels, plan};
 pub(crate) use retention::{Keep, expired};

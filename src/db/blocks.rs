@@ -1,8 +1,9 @@
 //! The live blocks, described.
 
+use crate::block;
 use crate::db::Db;
 use crate::error::Result;
-use crate::model::TimeRange;
+use crate::model::{Cancel, TimeRange};
 
 /// One live block: a directory of immutable files that holds the samples of one time range.
 ///
@@ -49,7 +50,61 @@ pub struct BlockInfo {
     pub bytes: u64,
 }
 
+/// A part of what blocks have on disk: what it is, and how large.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use silverback::*;
+/// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+/// # let mut app = db.appender()?;
+/// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+/// # app.commit()?;
+/// db.compact(&Cancel::default())?;
+/// let parts: Vec<Part> = db.parts(&Cancel::default())?;
+/// assert_eq!(parts.iter().map(|part| part.samples).sum::<u64>(), 1);
+/// assert_eq!(parts.iter().map(|part| part.bytes).sum::<u64>(), db.stats().block_bytes);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Part {
+    /// What it is, in words.
+    pub name: &'static str,
+    /// Its bytes in all blocks.
+    pub bytes: u64,
+    /// The samples whose values it holds; 0 for what is of all.
+    pub samples: u64,
+}
+
 impl Db {
+    /// What the bytes of all live blocks are: values by how they are coded, timestamps, the parts of the index. Together they
+    /// are all bytes of the blocks. Reads the heads of all chunks and all pages of the index, and decodes no sample.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default())?;
+    /// for part in db.parts(&Cancel::default())? {
+    ///     println!("{}: {} bytes", part.name, part.bytes);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Damage that is met, I/O errors, [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled),
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+    pub fn parts(&self, cancel: &Cancel) -> Result<Vec<Part>> {
+        self.shared().check_open()?;
+        let mut all = block::Parts::default();
+        for live in &self.shared().version().blocks {
+            for (sum, part) in all.iter_mut().zip(live.block.parts(cancel)?) {
+                *sum = (sum.0 + part.0, sum.1 + part.1);
+            }
+        }
+        let part = |(name, (bytes, samples))| Part { name, bytes, samples };
+        Ok(block::part_names().zip(all).map(part).collect())
+    }
+
     /// The live blocks, by time, as of the call; the head is in [`stats`](Db::stats). Reads nothing from disk.
     ///
     /// ```

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::block::{Writer, WriterOptions};
-use crate::compact::{self, Candidate, Keep};
+use crate::compact::{self, Candidate, Form, Keep};
 use crate::db::counters::count;
 use crate::db::open::set_aside;
 use crate::db::publish::Edit;
@@ -27,6 +27,17 @@ pub(crate) enum Extent {
     Due,
     /// All of the head too, whatever its age.
     Everything,
+}
+
+/// What a block that is to be written will be.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    range: TimeRange,
+    through: Lsn,
+    level: u8,
+    /// That of the block's own sequence, if it is new.
+    precedence: Option<u64>,
+    form: Form,
 }
 
 impl Db {
@@ -135,7 +146,10 @@ impl Shared {
         self.sync_through(pin.lsn())?;
         let view = HeadView::new(Arc::clone(&self.head), Arc::clone(&pin));
         let source: Arc<dyn Source> = Arc::new(view);
-        let added = self.write_block(&[source], range, pin.lsn(), 0, None, cancel)?;
+        // A flush is quick, and the merges after it write columns; if all is to be compacted, there may be none.
+        let form = if extent == Extent::Everything { Form::Columns } else { Form::Gorilla };
+        let target = Target { range, through: pin.lsn(), level: 0, precedence: None, form };
+        let added = self.write_block(&[source], target, cancel)?;
         let samples = added.as_ref().map_or(0, |b| b.block.meta().samples);
         // The range is the oldest with rows: older ones of these commits are all in blocks, or deleted.
         let floor = Floor { range: TimeRange::new(i64::MIN, range.end()), through: pin.lsn() };
@@ -174,19 +188,17 @@ impl Shared {
     fn write_block(
         &self,
         sources: &[Arc<dyn Source>],
-        range: TimeRange,
-        through: Lsn,
-        level: u8,
-        precedence: Option<u64>,
+        target: Target,
         cancel: &Cancel,
     ) -> Result<Option<Arc<LiveBlock>>> {
+        let Target { range, through, level, precedence, form } = target;
         let sequence = self.take_sequence();
         let dir = self.unfinished_block(range, sequence);
         let options = WriterOptions { salt: salt(sequence), range, through, level };
         let writer = Writer::create(Arc::clone(&self.options.fs), dir.clone(), options)
             .inspect_err(|_| self.discard_block(range, sequence))?;
         let adopt = |meta| self.adopt(&dir, &meta, sequence, precedence.unwrap_or(sequence)).map(Arc::new);
-        let written = compact::write(sources, range, writer, cancel);
+        let written = compact::write(sources, range, form, writer, cancel);
         written
             .and_then(|meta| meta.map(adopt).transpose())
             .inspect_err(|_| self.discard_block(range, sequence))
@@ -210,7 +222,9 @@ impl Shared {
         let commits = inputs.iter().map(|b| b.entry.through);
         let through = commits.chain(version.tombstones.iter().map(|t| t.lsn)).max().unwrap_or_default();
         let precedence = inputs.iter().map(|b| b.entry.precedence).max();
-        let added = self.write_block(&sources, step.range, through, step.level, precedence, cancel)?;
+        let target =
+            Target { range: step.range, through, level: step.level, precedence, form: Form::Columns };
+        let added = self.write_block(&sources, target, cancel)?;
         let samples = added.as_ref().map_or(0, |b| b.block.meta().samples);
         let remove = inputs.iter().map(|b| b.entry.sequence).collect();
         self.publish(Edit { add: added.into_iter().collect(), remove, ..Edit::default() }, || {})?;
@@ -332,8 +346,8 @@ fn is_flushed(version: &Version, range: TimeRange, last: Lsn) -> bool {
     covered.covers(range)
 }
 
-/// What the plan and retention know of the blocks. A rewrite is due for every block that a delete touches if
-/// everything is to be compacted, and otherwise once it touches a notable part.
+/// What the plan and retention know of the blocks. A rewrite is due for every block that a delete touches, or that has no
+/// columns yet, if everything is to be compacted, and otherwise once a delete touches a notable part.
 fn candidates(version: &Version, extent: Extent) -> Result<Vec<Candidate>> {
     let candidate = |block: &Arc<LiveBlock>| {
         let meta = block.block.meta();
@@ -344,7 +358,10 @@ fn candidates(version: &Version, extent: Extent) -> Result<Vec<Candidate>> {
             precedence: block.entry.precedence,
             bytes: block.block.bytes(),
             series,
-            touched_series: if extent == Extent::Everything && touched > 0 { series } else { touched },
+            touched_series: match extent {
+                Extent::Everything if touched > 0 || meta.times_bytes == 0 => series,
+                _ => touched,
+            },
         })
     };
     version.blocks.iter().map(candidate).collect()

@@ -49,7 +49,7 @@ mod workers;
 mod tests;
 
 pub use appender::{Appender, Committed, Rejection};
-pub use blocks::BlockInfo;
+pub use blocks::{BlockInfo, Part};
 pub use bulk_load::BulkLoader;
 use options::millis;
 pub use options::{Maintenance, Options, ReadMode, SyncPolicy};

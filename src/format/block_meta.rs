@@ -15,11 +15,10 @@
 //!
 //! Fixed width, little-endian. In every version the last four bytes are the checksum of the rest,
 //! so that damage and a newer version can be told apart; it seeds nothing. `salt` seeds the
-//! checksums in `index` and `chunks`. A root of level 0 is a leaf; of an empty tree all is zero.
+//! checksums in `index`, `chunks` and `times`. A root of level 0 is a leaf; of an empty tree all is zero.
 //!
 //! Invariants: the hull lies in the range; at least one chunk for each series and one sample for
-//! each chunk; roots end within `index`; `times` is empty in this version (it is for shared
-//! timestamp columns). A block without series has zero counts, and `start` twice as its hull.
+//! each chunk; roots end within `index`. A block without series has zero counts, and `start` twice as its hull.
 
 use super::cursor::{Reader, Write, checked, seal};
 use super::directory_page::MAX_LEVEL;
@@ -166,11 +165,9 @@ impl BlockMeta {
         }
         let empty = self.series == 0;
         let counts = u64::from(self.series) <= self.chunks && self.chunks <= self.samples;
-        if !counts || empty != (self.samples == 0) || empty != (self.pairs == 0) {
+        let times = !empty || self.times_bytes == 0;
+        if !counts || !times || empty != (self.samples == 0) || empty != (self.pairs == 0) {
             return Err(r.invalid("the counts of the block make no sense"));
-        }
-        if self.times_bytes != 0 {
-            return Err(r.invalid("this version has no shared timestamp columns"));
         }
         let trees = [
             (self.pairs, self.pairs_root),
@@ -230,7 +227,7 @@ mod tests {
             level: 1,
             index_bytes: 512,
             chunks_bytes: 4_096,
-            times_bytes: 0,
+            times_bytes: 96,
             pairs: 5,
             families: 1,
             pairs_root: Root { offset: 60, bytes: 70, level: 0 },
@@ -256,6 +253,7 @@ mod tests {
             samples: 0,
             chunks: 0,
             series: 0,
+            times_bytes: 0,
             pairs: 0,
             families: 0,
             pairs_root: Root::default(),
@@ -294,7 +292,7 @@ mod tests {
         assert!(changed(|m| (m.min_t, m.max_t) = (9, 8)).is_err());
         assert!(changed(|m| m.chunks = 1).is_err(), "fewer chunks than series");
         assert!(changed(|m| m.samples = 7).is_err(), "fewer samples than chunks");
-        assert!(changed(|m| m.times_bytes = 1).is_err());
+        assert!(changed(|m| m.times_bytes = 0).is_ok());
         assert!(changed(|m| m.series = 0).is_err());
         assert!(changed(|m| m.pairs = 0).is_err());
         assert!(changed(|m| m.families = 0).is_err());

@@ -2,19 +2,25 @@
 //!
 //! ```text
 //!   kind:4 encoding:4 │ payload_bytes:varint │ payload
-//!          1 gorilla                           (format-spec/gorilla.md)
-//!          2 columns                            reserved
+//!          1 gorilla                           timestamps and values     (format-spec/gorilla.md)
+//!          2 columns                           values, and where in `times` the timestamps are    (format-spec/columns.md)
 //!   0 float; others reserved for histograms
 //! ```
 //!
 //! Chunks stand back to back in the body of a `chunk_group`, whose checksum covers them: a chunk has
 //! none of its own. A chunk says neither its time range nor its series: the index does.
 //!
+//! In memory, an [`EncodedChunk`] of encoding `columns` has its timestamps with it: where they stand is a matter
+//! of the block that it comes from, or goes to.
+//!
 //! **Invariants.** A payload is at most [`MAX_PAYLOAD_BYTES`] long, which the largest gorilla payload is not.
 //! What this version cannot read is refused by name. Whether times ascend is not a matter of the
-//! bytes: [`ChunkRef::decode_ordered_into`] checks it for those who rely on it.
+//! bytes of a gorilla payload: [`gorilla::decode_ordered_into`] checks it for those who rely on it.
+
+use std::sync::Arc;
 
 use crate::error::{DecodeError, DecodeReason};
+use crate::format::columns::{self, values};
 use crate::format::cursor::{Reader, Write};
 use crate::format::gorilla;
 use crate::model::Columns;
@@ -23,20 +29,34 @@ const STRUCTURE: &str = "chunk";
 
 /// Encoding 1: `gorilla`.
 const ENCODING_GORILLA: u8 = 1;
-/// Encoding 2: `columns`, reserved.
+/// Encoding 2: `columns`.
 const ENCODING_COLUMNS: u8 = 2;
 /// Value kind 0, in the upper four bits: floats. Others are reserved.
 const KIND_FLOAT: u8 = 0;
-/// The largest payload. 65,535 rows of the worst kind take less than 1,200,000 bytes in `gorilla`.
+/// The largest payload. 65,535 rows of the worst kind take less than 1,200,000 bytes in `gorilla`, and in `columns`.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 2_097_152;
 /// The largest chunk: the byte before, a length of four bytes, the payload.
 pub(crate) const MAX_CHUNK_BYTES: usize = 2_097_157;
 
-/// How a chunk's payload is coded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Timestamps that chunks share.
+pub(crate) type Timestamps = Arc<[i64]>;
+
+/// How a chunk in memory is coded.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// `gorilla`: floats, one bit stream.
+    /// `gorilla`: timestamps and values in one bit stream.
     Gorilla,
+    /// `columns`: the payload is a column of values; these are the timestamps.
+    Columns(Timestamps),
+}
+
+/// How a stored chunk is coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Coding {
+    /// `gorilla`.
+    Gorilla,
+    /// `columns`.
+    Columns,
 }
 
 /// One chunk in memory.
@@ -48,44 +68,65 @@ pub(crate) struct EncodedChunk {
     pub(crate) payload: Vec<u8>,
 }
 
-/// One chunk whose payload is somewhere else.
+/// One chunk as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkRef<'a> {
     /// How the payload is coded.
-    pub(crate) encoding: Encoding,
+    pub(crate) coding: Coding,
     /// The coded samples.
     pub(crate) payload: &'a [u8],
 }
 
 impl EncodedChunk {
-    /// The chunk without owning its payload.
-    pub(crate) fn view(&self) -> ChunkRef<'_> {
-        ChunkRef { encoding: self.encoding, payload: &self.payload }
-    }
-
-    /// The number of rows that the payload says it has.
+    /// The number of rows that the chunk says it has.
     pub(crate) fn rows(&self) -> Result<u32, DecodeError> {
-        self.view().rows()
+        match &self.encoding {
+            Encoding::Gorilla => gorilla::rows(&self.payload),
+            Encoding::Columns(t) => Ok(u32::try_from(t.len()).unwrap_or(u32::MAX)),
+        }
     }
 
     /// Appends all rows to `out`; on an error `out` is as it was.
     pub(crate) fn decode_into(&self, out: &mut Columns) -> Result<(), DecodeError> {
-        self.view().decode_into(out)
+        match &self.encoding {
+            Encoding::Gorilla => gorilla::decode_into(&self.payload, out),
+            Encoding::Columns(t) => {
+                values::decode(&self.payload, t.len(), 0..t.len(), &mut out.v)?;
+                out.t.extend_from_slice(t);
+                Ok(())
+            }
+        }
     }
 
-    /// Appends the bytes on disk to `out`.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        self.view().encode(out);
+    /// Appends the first `rows` rows to `out`; fewer in the chunk are an error, more are not looked
+    /// at. On an error `out` is as it was.
+    pub(crate) fn decode_rows_into(&self, rows: u32, out: &mut Columns) -> Result<(), DecodeError> {
+        let Encoding::Columns(t) = &self.encoding else {
+            return gorilla::decode_rows_into(&self.payload, rows, out);
+        };
+        let Some(first) = t.get(..usize::try_from(rows).unwrap_or(usize::MAX)) else {
+            let reason = DecodeReason::Invalid("a chunk has fewer rows than were counted");
+            return Err(DecodeError::new(STRUCTURE, 0, reason));
+        };
+        values::decode(&self.payload, t.len(), 0..first.len(), &mut out.v)?;
+        out.t.extend_from_slice(first);
+        Ok(())
     }
 }
 
 impl<'a> ChunkRef<'a> {
+    /// A gorilla chunk.
+    pub(crate) fn gorilla(payload: &'a [u8]) -> ChunkRef<'a> {
+        ChunkRef { coding: Coding::Gorilla, payload }
+    }
+
     /// Appends the bytes on disk to `out`. The payload is at most [`MAX_PAYLOAD_BYTES`] long, as one
     /// of any encoder here is.
     pub(crate) fn encode(self, out: &mut Vec<u8>) {
         assert!(self.payload.len() <= MAX_PAYLOAD_BYTES, "a chunk's payload is above its maximum");
-        let encoding = match self.encoding {
-            Encoding::Gorilla => ENCODING_GORILLA,
+        let encoding = match self.coding {
+            Coding::Gorilla => ENCODING_GORILLA,
+            Coding::Columns => ENCODING_COLUMNS,
         };
         out.put_u8(KIND_FLOAT << 4 | encoding);
         out.put_sized(self.payload);
@@ -98,81 +139,49 @@ impl<'a> ChunkRef<'a> {
         if first >> 4 != KIND_FLOAT {
             return Err(start.error(DecodeReason::Unsupported("a chunk of another value kind than float")));
         }
-        let encoding = match first {
-            ENCODING_GORILLA => Encoding::Gorilla,
-            ENCODING_COLUMNS => {
-                return Err(start.error(DecodeReason::Unsupported("the encoding `columns` (2)")));
-            }
+        let coding = match first {
+            ENCODING_GORILLA => Coding::Gorilla,
+            ENCODING_COLUMNS => Coding::Columns,
             0 => return Err(start.invalid("a chunk has the encoding 0, which is none")),
             _ => return Err(start.error(DecodeReason::Unsupported("a chunk of an unknown encoding"))),
         };
         let payload = r.sized_bytes(MAX_PAYLOAD_BYTES)?;
-        Ok(ChunkRef { encoding, payload })
+        Ok(ChunkRef { coding, payload })
     }
 
     /// The number of rows that the payload says it has.
+    #[cfg(test)]
     pub(crate) fn rows(self) -> Result<u32, DecodeError> {
-        match self.encoding {
-            Encoding::Gorilla => gorilla::rows(self.payload),
+        match self.coding {
+            Coding::Gorilla => gorilla::rows(self.payload),
+            Coding::Columns => {
+                columns::Payload::decode(self.payload).map(|p| u32::try_from(p.rows).unwrap_or(u32::MAX))
+            }
         }
-    }
-
-    /// Appends all rows to `out`; on an error `out` is as it was.
-    pub(crate) fn decode_into(self, out: &mut Columns) -> Result<(), DecodeError> {
-        match self.encoding {
-            Encoding::Gorilla => gorilla::decode_into(self.payload, out),
-        }
-    }
-
-    /// Appends the first `rows` rows to `out`; fewer in the payload are an error, more are not looked
-    /// at. On an error `out` is as it was.
-    pub(crate) fn decode_rows_into(self, rows: u32, out: &mut Columns) -> Result<(), DecodeError> {
-        match self.encoding {
-            Encoding::Gorilla => gorilla::decode_rows_into(self.payload, rows, out),
-        }
-    }
-
-    /// Appends all rows to `out` if there is one at least, their times ascend strictly and none is `i64::MAX`;
-    /// otherwise `out` is as it was.
-    pub(crate) fn decode_ordered_into(self, out: &mut Columns) -> Result<(), DecodeError> {
-        let start = out.len();
-        self.decode_into(out)?;
-        if is_ordered(out.t.get(start..).unwrap_or_default()) {
-            return Ok(());
-        }
-        out.t.truncate(start);
-        out.v.truncate(start);
-        let reason =
-            DecodeReason::Invalid("the times of a chunk do not ascend, are reserved, or there are none");
-        Err(DecodeError::new(STRUCTURE, 0, reason))
-    }
-
-    /// A copy that owns its payload.
-    pub(crate) fn to_encoded(self) -> EncodedChunk {
-        EncodedChunk { encoding: self.encoding, payload: self.payload.to_vec() }
     }
 }
 
-/// Whether there is a time, all ascend strictly, and none is the reserved `i64::MAX`.
-pub(crate) fn is_ordered(t: &[i64]) -> bool {
-    let ascend = t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b);
-    ascend && t.last().is_some_and(|&last| last < i64::MAX)
-}
-
-/// The property that fuzzing checks: a chunk that is accepted is written back as it was; what decodes has as
+/// The property that fuzzing checks: a chunk that is accepted is written back as it was; a gorilla payload that decodes has as
 /// many rows as it says, the same rows in parts, and passes the check of order exactly if it is ordered.
 pub(crate) fn fuzz(data: &[u8]) {
     let mut reader = Reader::new(STRUCTURE, data);
     let Ok(chunk) = ChunkRef::decode(&mut reader) else { return };
     let mut written = Vec::new();
-    chunk.to_encoded().encode(&mut written);
+    chunk.encode(&mut written);
     assert_eq!(Some(&*written), data.get(..reader.offset()), "a chunk is not written back as it was");
     assert!(written.len() <= MAX_CHUNK_BYTES);
+    match chunk.coding {
+        Coding::Gorilla => fuzz_gorilla(chunk.payload),
+        Coding::Columns => columns::fuzz(chunk.payload),
+    }
+}
 
+fn fuzz_gorilla(payload: &[u8]) {
+    let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload: payload.to_vec() };
     let (mut all, mut part, mut ordered) = (Columns::default(), Columns::default(), Columns::default());
     let decoded = chunk.decode_into(&mut all);
-    let in_order = chunk.decode_ordered_into(&mut ordered);
-    assert_eq!(in_order.is_ok(), decoded.is_ok() && is_ordered(&all.t));
+    let in_order = gorilla::decode_ordered_into(payload, &mut ordered);
+    assert_eq!(in_order.is_ok(), decoded.is_ok() && gorilla::is_ordered(&all.t));
     assert_eq!(ordered.t, if in_order.is_ok() { all.t.as_slice() } else { &[] });
     if decoded.is_ok() {
         let rows = all.len() as u64;
@@ -187,11 +196,11 @@ mod tests {
     use super::*;
     use crate::format::testing;
 
-    fn decode(bytes: &[u8]) -> Result<EncodedChunk, DecodeError> {
+    fn decode(bytes: &[u8]) -> Result<(Coding, Vec<u8>), DecodeError> {
         let mut r = Reader::new(STRUCTURE, bytes);
         let chunk = ChunkRef::decode(&mut r)?;
         r.finish()?;
-        Ok(chunk.to_encoded())
+        Ok((chunk.coding, chunk.payload.to_vec()))
     }
 
     fn gorilla_chunk(t: &[i64]) -> EncodedChunk {
@@ -202,11 +211,10 @@ mod tests {
     #[test]
     fn the_worked_example() {
         let payload = gorilla::encode(&[1_000, 16_000], &[1.0, 1.0]);
-        let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload };
         let mut bytes = Vec::new();
-        chunk.encode(&mut bytes);
+        ChunkRef::gorilla(&payload).encode(&mut bytes);
         testing::golden("chunk", &bytes);
-        assert_eq!(decode(&bytes), Ok(chunk));
+        assert_eq!(decode(&bytes), Ok((Coding::Gorilla, payload)));
         testing::truncations_fail(&bytes, decode);
         bytes.push(0);
         assert_eq!(decode(&bytes).unwrap_err().reason, DecodeReason::TrailingBytes);
@@ -216,22 +224,24 @@ mod tests {
     fn chunks_round_trip() {
         for rows in [0, 1, 2, 3, 120, 1_024] {
             let chunk = gorilla_chunk(&(0..rows).map(|i| i * 15_000 + i % 7).collect::<Vec<_>>());
-            let mut bytes = Vec::new();
-            chunk.encode(&mut bytes);
-            assert_eq!(decode(&bytes).as_ref(), Ok(&chunk));
-            assert_eq!(chunk.rows(), Ok(rows as u32));
-            fuzz(&bytes);
+            for coding in [Coding::Gorilla, Coding::Columns] {
+                let mut bytes = Vec::new();
+                ChunkRef { coding, payload: &chunk.payload }.encode(&mut bytes);
+                assert_eq!(decode(&bytes), Ok((coding, chunk.payload.clone())));
+                fuzz(&bytes);
+            }
+            assert_eq!(chunk.rows().map(i64::from), Ok(rows));
+            assert_eq!(ChunkRef::gorilla(&chunk.payload).rows().map(i64::from), Ok(rows));
         }
     }
 
     #[test]
     fn every_other_encoding_and_kind_is_refused_by_name() {
-        for first in (0..=u8::MAX).filter(|&first| first != ENCODING_GORILLA) {
+        for first in (0..=u8::MAX).filter(|first| ![ENCODING_GORILLA, ENCODING_COLUMNS].contains(first)) {
             let error = decode(&[first, 2, 0, 0]).unwrap_err();
             assert_eq!(error.offset, 0);
             match first {
                 0 => assert!(matches!(error.reason, DecodeReason::Invalid(_))),
-                2 => assert!(error.to_string().contains("`columns` (2) is not readable by this version")),
                 _ => assert!(matches!(error.reason, DecodeReason::Unsupported(_)), "{first}"),
             }
         }
@@ -240,11 +250,11 @@ mod tests {
     #[test]
     fn a_payload_has_a_maximum() {
         for bytes in [MAX_PAYLOAD_BYTES - 1, MAX_PAYLOAD_BYTES] {
-            let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload: vec![7; bytes] };
+            let payload = vec![7; bytes];
             let mut out = Vec::new();
-            chunk.encode(&mut out);
+            ChunkRef::gorilla(&payload).encode(&mut out);
             assert!(out.len() <= MAX_CHUNK_BYTES);
-            assert_eq!(decode(&out), Ok(chunk));
+            assert_eq!(decode(&out), Ok((Coding::Gorilla, payload)));
         }
         let mut out = vec![ENCODING_GORILLA];
         out.put_varint(MAX_PAYLOAD_BYTES as u64 + 1);
@@ -256,7 +266,7 @@ mod tests {
     fn the_check_of_order_takes_only_ascending_times_below_the_reserved_one() {
         let check = |t: &[i64]| {
             let mut out = Columns { t: vec![9], v: vec![9.0] };
-            let outcome = gorilla_chunk(t).view().decode_ordered_into(&mut out);
+            let outcome = gorilla::decode_ordered_into(&gorilla_chunk(t).payload, &mut out);
             assert_eq!(
                 (out.t.len(), out.v.len()),
                 if outcome.is_ok() { (1 + t.len(), 1 + t.len()) } else { (1, 1) }
@@ -269,11 +279,16 @@ mod tests {
 
     #[test]
     fn the_first_rows_alone_can_be_read() {
-        let chunk = gorilla_chunk(&[1, 2, 3]);
-        let mut out = Columns::default();
-        chunk.view().decode_rows_into(2, &mut out).unwrap();
-        assert_eq!(out.t, [1, 2]);
-        assert!(chunk.view().decode_rows_into(4, &mut out).is_err());
-        assert_eq!(out.len(), 2);
+        let t = [1, 2, 3];
+        let columns =
+            EncodedChunk { encoding: Encoding::Columns(t.into()), payload: values::encode(&[1.0, 2.0, 3.0]) };
+        for chunk in [gorilla_chunk(&t), columns] {
+            let mut out = Columns::default();
+            assert_eq!(chunk.rows(), Ok(3));
+            chunk.decode_rows_into(2, &mut out).unwrap();
+            assert_eq!((&*out.t, &*out.v), (&[1, 2][..], &[1.0, 2.0][..]));
+            assert!(chunk.decode_rows_into(4, &mut out).is_err());
+            assert_eq!((out.t.len(), out.v.len()), (2, 2));
+        }
     }
 }

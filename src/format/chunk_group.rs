@@ -214,27 +214,23 @@ fn frame(body: &[u8], salt: u32, offset: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::chunk::{EncodedChunk, Encoding, MAX_PAYLOAD_BYTES};
+    use crate::format::chunk::{Coding, MAX_PAYLOAD_BYTES};
     use crate::format::{gorilla, testing};
 
     const SALT: u32 = 0xfeed_beef;
 
-    fn chunk(payload: Vec<u8>) -> EncodedChunk {
-        EncodedChunk { encoding: Encoding::Gorilla, payload }
-    }
-
     /// A group of chunks with the given payloads, and their offsets.
     fn group(payloads: &[&[u8]], offset: u64) -> (Vec<u8>, Vec<u32>) {
         let (mut builder, mut out) = (GroupBuilder::default(), Vec::new());
-        let places = payloads.iter().map(|payload| builder.push(chunk(payload.to_vec()).view())).collect();
+        let places = payloads.iter().map(|payload| builder.push(ChunkRef::gorilla(payload))).collect();
         builder.finish(SALT, offset, &mut out);
         assert!(builder.is_empty());
         (out, places)
     }
 
-    fn read(bytes: &[u8]) -> Result<Vec<(u32, EncodedChunk)>, DecodeError> {
+    fn read(bytes: &[u8]) -> Result<Vec<(u32, Coding, Vec<u8>)>, DecodeError> {
         let body = decode_group(SALT, 16, bytes)?;
-        chunks(body).map(|c| c.map(|(within, c)| (within, c.to_encoded()))).collect()
+        chunks(body).map(|c| c.map(|(within, c)| (within, c.coding, c.payload.to_vec()))).collect()
     }
 
     #[test]
@@ -290,19 +286,19 @@ mod tests {
     #[test]
     fn a_group_is_full_at_its_target_and_never_above_its_maximum() {
         let mut builder = GroupBuilder::default();
-        let small = chunk(vec![1; 100]);
+        let small = [1; 100];
         let mut pushed = 0;
         while !builder.is_full() {
-            assert_eq!(builder.push(small.view()), pushed * 102);
+            assert_eq!(builder.push(ChunkRef::gorilla(&small)), pushed * 102);
             pushed += 1;
         }
         assert_eq!(pushed as usize, GROUP_TARGET_BYTES.div_ceil(102));
 
         // The largest body: one byte below the target, then the largest chunk.
         let mut builder = GroupBuilder::default();
-        builder.push(chunk(vec![1; GROUP_TARGET_BYTES - 4]).view());
+        builder.push(ChunkRef::gorilla(&[1; GROUP_TARGET_BYTES - 4]));
         assert!(!builder.is_full());
-        let within = builder.push(chunk(vec![2; MAX_PAYLOAD_BYTES]).view());
+        let within = builder.push(ChunkRef::gorilla(&vec![2; MAX_PAYLOAD_BYTES]));
         assert_eq!(within as usize, GROUP_TARGET_BYTES - 1);
         let mut out = Vec::new();
         builder.finish(SALT, 16, &mut out);
@@ -342,7 +338,8 @@ mod tests {
                 (0..1 + random(20)).map(|_| (0..random(200)).map(|_| random(256) as u8).collect()).collect();
             let slices: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
             let (bytes, places) = group(&slices, 16);
-            let expected: Vec<_> = places.into_iter().zip(payloads.into_iter().map(chunk)).collect();
+            let expected: Vec<_> =
+                places.into_iter().zip(payloads).map(|(p, bytes)| (p, Coding::Gorilla, bytes)).collect();
             assert_eq!(read(&bytes), Ok(expected));
             fuzz(&bytes[4..bytes.len() - 4]);
             fuzz(&bytes);

@@ -21,6 +21,9 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Reads nothing.
+    pub(crate) const EMPTY: Reader<'static> = Reader { structure: "", bytes: &[], at: 0 };
+
     /// Reads `bytes` as a `structure` (the name of its page in `format-spec/`).
     pub(crate) fn new(structure: &'static str, bytes: &'a [u8]) -> Reader<'a> {
         Reader { structure, bytes, at: 0 }

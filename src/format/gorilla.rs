@@ -366,6 +366,26 @@ pub(crate) fn decode_into(payload: &[u8], out: &mut Columns) -> Result<(), Decod
     decode_prefix(payload, rows(payload)?, true, out)
 }
 
+/// Appends all rows to `out` if there is one at least, their times ascend strictly and none is `i64::MAX`;
+/// otherwise `out` is as it was.
+pub(crate) fn decode_ordered_into(payload: &[u8], out: &mut Columns) -> Result<(), DecodeError> {
+    let start = out.len();
+    decode_into(payload, out)?;
+    if is_ordered(out.t.get(start..).unwrap_or_default()) {
+        return Ok(());
+    }
+    out.t.truncate(start);
+    out.v.truncate(start);
+    let reason = DecodeReason::Invalid("the times of a chunk do not ascend, are reserved, or there are none");
+    Err(DecodeError::new(STRUCTURE, 0, reason))
+}
+
+/// Whether there is a time, all ascend strictly, and none is the reserved `i64::MAX`.
+pub(crate) fn is_ordered(t: &[i64]) -> bool {
+    let ascend = t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b);
+    ascend && t.last().is_some_and(|&last| last < i64::MAX)
+}
+
 /// Appends the first `wanted` rows of a payload to `out`; fewer in it are an error, more are not looked at. On an
 /// error `out` is as it was.
 pub(crate) fn decode_rows_into(payload: &[u8], wanted: u32, out: &mut Columns) -> Result<(), DecodeError> {

@@ -8,6 +8,9 @@
 //! | file | on disk |
 //! |---|---|
 //! | `cursor` | no structure: the reader that cannot over-read, and its writer |
+//! | `packed` | integers in mini-blocks, packed to the bit: columns of values and of timestamps |
+//! | `columns` | a chunk's payload: a column of values, and which rows of a shared column of timestamps |
+//! | `time_column` | `times`: a column of timestamps that series share |
 //! | `gorilla` | a chunk's payload: delta-of-delta timestamps, XOR values (Prometheus's XOR chunk) |
 //! | `chunk` | one chunk: encoding byte, value kind, payload |
 //! | `chunk_group` | `chunks`: consecutive chunks under one checksum |
@@ -28,15 +31,18 @@
 pub(crate) mod block_meta;
 pub(crate) mod chunk;
 pub(crate) mod chunk_group;
+pub(crate) mod columns;
 pub(crate) mod cursor;
 pub(crate) mod directory_page;
 pub(crate) mod families_page;
 pub(crate) mod gorilla;
 pub(crate) mod manifest;
+pub(crate) mod packed;
 pub(crate) mod postings_list;
 pub(crate) mod series_page;
 pub(crate) mod spill_run;
 pub(crate) mod terms_page;
+pub(crate) mod time_column;
 pub(crate) mod tombstones;
 pub(crate) mod wal_commit;
 pub(crate) mod wal_metadata;

@@ -6,7 +6,7 @@
 //!   churn of a label = sum over its series of what is not covered, divided by the whole time
 //! ```
 //!
-//! Reads labels and the places of chunks, no samples. Memory: every label pair once.
+//! Reads labels, the places of chunks, and their heads, no samples. Memory: every label pair once.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use silverback::import::go;
 
 use crate::args::Analyze;
 use crate::failure::Failure;
-use crate::output::{Context, Opened, bytes, count, print_json, stdout};
+use crate::output::{Context, Opened, bytes, count, print_json, ratio, stdout};
 use crate::table::pairs;
 use crate::time::{rfc3339, span};
 use crate::union::{Union, selectors, time_range};
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Analyze, context: &Context) -> Result<u8, Failure> {
         let pairs = series.labels().iter();
         figures.add(pairs, series.labels().name(), (extent.min_time_ms, extent.max_time_ms), extent.samples);
     }
-    let parts = parts(&opened)?;
+    let parts = parts(&opened, context)?;
     let lists = figures.lists(args.limit);
     if args.select.json {
         print_json(&as_json(&figures, &parts, &lists))?;
@@ -43,8 +43,7 @@ pub(crate) fn run(args: &Analyze, context: &Context) -> Result<u8, Failure> {
     let mut out = stdout();
     write!(out, "{}", pairs(&figures.rows()))?;
     writeln!(out, "\nBytes by part (of the whole database):")?;
-    let shown: Vec<(&str, String)> = parts.iter().map(|&(name, n)| (name, bytes(n))).collect();
-    write!(out, "{}", pairs(&shown))?;
+    write!(out, "{}", pairs(&shown(&parts)))?;
     for list in &lists {
         writeln!(out, "\n{}:", list.title)?;
         for (n, name) in &list.entries {
@@ -66,18 +65,31 @@ fn printable(name: &str) -> Cow<'_, str> {
     Cow::Owned(quoted)
 }
 
-/// Where the bytes are.
-fn parts(opened: &Opened) -> Result<[(&'static str, u64); 5], Failure> {
-    let mut sums =
-        [("index", 0), ("chunks", 0), ("times", 0), ("meta", 0), ("log", opened.db.stats().wal_bytes)];
-    for block in opened.db.blocks()? {
-        let known = [block.index_bytes, block.chunk_bytes, block.time_bytes];
-        let meta = block.bytes.saturating_sub(known.iter().sum());
-        for ((_, sum), n) in sums.iter_mut().zip(known.into_iter().chain([meta])) {
-            *sum += n;
-        }
-    }
-    Ok(sums)
+/// Where the bytes are: in the parts of the blocks, and in the log.
+fn parts(opened: &Opened, context: &Context) -> Result<Vec<SizedPart>, Failure> {
+    let parts = opened.db.parts(context.interrupt.cancel())?;
+    let log = SizedPart { name: "log", bytes: opened.db.stats().wal_bytes, samples: 0 };
+    Ok(parts
+        .iter()
+        .map(|p| SizedPart { name: p.name, bytes: p.bytes, samples: p.samples })
+        .chain([log])
+        .collect())
+}
+
+/// One line of the table of bytes.
+struct SizedPart {
+    name: &'static str,
+    bytes: u64,
+    samples: u64,
+}
+
+/// The table of bytes; for values also how many samples there are, and bytes for each.
+fn shown(parts: &[SizedPart]) -> Vec<(&'static str, String)> {
+    let line = |p: &SizedPart| match p.samples {
+        0 => bytes(p.bytes),
+        n => format!("{}, {} samples, {} bytes each", bytes(p.bytes), count(n), ratio(p.bytes, n)),
+    };
+    parts.iter().map(|p| (p.name, line(p))).collect()
 }
 
 /// What is known of a label pair.
@@ -230,8 +242,10 @@ fn largest(mut entries: Vec<(u64, String)>, limit: usize) -> Vec<(u64, String)> 
     entries
 }
 
-fn as_json(figures: &Figures, parts: &[(&'static str, u64)], lists: &[List]) -> Value {
-    let bytes: Map<String, Value> = parts.iter().map(|&(name, n)| (name.to_owned(), n.into())).collect();
+fn as_json(figures: &Figures, parts: &[SizedPart], lists: &[List]) -> Value {
+    let bytes: Map<String, Value> = parts.iter().map(|p| (p.name.to_owned(), p.bytes.into())).collect();
+    let coded = parts.iter().filter(|p| p.samples > 0);
+    let coded: Map<String, Value> = coded.map(|p| (p.name.to_owned(), p.samples.into())).collect();
     let mut object = json!({
         "series": figures.series,
         "samples": figures.samples,
@@ -241,6 +255,7 @@ fn as_json(figures: &Figures, parts: &[(&'static str, u64)], lists: &[List]) -> 
         "label_pairs": figures.unique_pairs(),
         "postings_entries": figures.entries(),
         "bytes": bytes,
+        "samples_by_part": coded,
     });
     if let Some(object) = object.as_object_mut() {
         for list in lists {

@@ -68,8 +68,12 @@ fn decode(chunks: &[NewChunk]) -> BTreeMap<i64, u64> {
 }
 
 fn merged(sources: &[Arc<MemorySource>], range: TimeRange) -> Collect {
+    merged_as(Form::Gorilla, &as_sources(sources), range)
+}
+
+fn merged_as(form: Form, sources: &[Arc<dyn Source>], range: TimeRange) -> Collect {
     let mut out = Collect::default();
-    let written = write_into(&as_sources(sources), range, &mut out, &Cancel::default()).unwrap();
+    let written = write_into(sources, range, form, &mut out, &Cancel::default()).unwrap();
     let rows = out.rows();
     assert_eq!(written.series, rows.len() as u64);
     assert_eq!(written.chunks, rows.iter().map(|r| r.len() as u64).sum::<u64>());
@@ -92,6 +96,8 @@ fn writes_what_the_model_holds_and_again_from_what_it_wrote() {
         };
         let out = merged(&sources, range);
         assert_eq!(out.model(), model(&sources, range), "round {round}, {range:?}");
+        let columns = merged_as(Form::Columns, &as_sources(&sources), range);
+        assert_eq!(columns.model(), out.model(), "round {round}, {range:?}, as columns");
         // In two halves and then together, as flushes and merges do.
         let middle = rng.time(600);
         let halves = [TimeRange::new(i64::MIN, middle), TimeRange::new(middle, i64::MAX)];
@@ -178,7 +184,9 @@ fn damage_and_cancellation_end_it() {
     let source = MemorySource::new(1).chunk(&a, &line(0, 100)).chunk(&a, &line(100, 200));
     let sources = as_sources(&[Arc::new(source.damage(1))]);
     let run = |cancel: &Cancel| {
-        write_into(&sources, TimeRange::ALL, &mut Collect::default(), cancel).unwrap_err().kind()
+        write_into(&sources, TimeRange::ALL, Form::Columns, &mut Collect::default(), cancel)
+            .unwrap_err()
+            .kind()
     };
     let cancel = Cancel::default();
     assert_eq!(run(&cancel), ErrorKind::Corrupt);
@@ -187,7 +195,7 @@ fn damage_and_cancellation_end_it() {
 }
 
 fn create(fs: &Arc<dyn Fs>, dir: &str) -> Writer {
-    let options = WriterOptions { salt: 7, range: TimeRange::new(0, 1_000), through: Lsn(1), level: 0 };
+    let options = WriterOptions { salt: 7, range: TimeRange::new(0, 100_000_000), through: Lsn(1), level: 0 };
     Writer::create(Arc::clone(fs), dir.into(), options).unwrap()
 }
 
@@ -205,14 +213,15 @@ fn blocks_are_written_merged_and_left_out_if_empty() {
         let sources = random_sources(&mut rng);
         let mut blocks: Vec<Arc<dyn Source>> = Vec::new();
         for (i, source) in as_sources(&sources).into_iter().enumerate() {
+            let form = if round % 2 == 0 { Form::Columns } else { Form::Gorilla };
             let (dir, precedence) = (format!("{round}-{i}"), source.precedence());
-            match write(&[source], TimeRange::ALL, create(&fs, &dir), &none).unwrap() {
+            match write(&[source], TimeRange::ALL, form, create(&fs, &dir), &none).unwrap() {
                 Some(_) => blocks.push(open(&fs, &dir, precedence, Vec::new())),
                 None => assert_eq!(fs.stat(dir.as_ref()).unwrap(), None),
             }
         }
         let mut out = Collect::default();
-        write_into(&blocks, TimeRange::ALL, &mut out, &none).unwrap();
+        write_into(&blocks, TimeRange::ALL, Form::Columns, &mut out, &none).unwrap();
         assert_eq!(out.model(), model(&sources, TimeRange::ALL), "round {round}");
     }
 }
@@ -222,17 +231,60 @@ fn a_rewrite_drops_what_tombstones_hide() {
     let fs: Arc<dyn Fs> = Arc::new(MemFs::new());
     let none = Cancel::default();
     let source = MemorySource::new(1).chunk(&series("a"), &line(0, 300)).chunk(&series("b"), &line(0, 300));
-    write(&as_sources(&[Arc::new(source)]), TimeRange::ALL, create(&fs, "first"), &none).unwrap();
+    write(&as_sources(&[Arc::new(source)]), TimeRange::ALL, Form::Columns, create(&fs, "first"), &none)
+        .unwrap();
     let delete = |name: &str, range: TimeRange| {
         let matcher = Matcher::new(MatchOp::Equal, "__name__", name).unwrap();
         Deletion { matchers: vec![matcher].into(), range }
     };
     let deletes = vec![delete("a", (0..300).into()), delete("b", (100..250).into())];
     let view = open(&fs, "first", 1, deletes.clone());
-    let meta = write(&[view], TimeRange::ALL, create(&fs, "second"), &none).unwrap().unwrap();
+    let meta = write(&[view], TimeRange::ALL, Form::Columns, create(&fs, "second"), &none).unwrap().unwrap();
     assert_eq!((meta.series, meta.samples), (1, 150));
     let all = vec![delete("b", TimeRange::ALL)];
     let view = open(&fs, "second", 1, all);
-    assert!(write(&[view], TimeRange::ALL, create(&fs, "third"), &none).unwrap().is_none());
+    assert!(write(&[view], TimeRange::ALL, Form::Columns, create(&fs, "third"), &none).unwrap().is_none());
     assert_eq!(fs.stat("third".as_ref()).unwrap(), None);
+}
+
+/// Series of one target with jitter, one of which comes late and one of which misses some scrapes.
+fn target(from: i64, to: i64) -> Arc<MemorySource> {
+    let at = |i: i64| (i * 15_000 + i * i % 13, (i % 50) as f64 / 10.0);
+    let line = |keep: &dyn Fn(i64) -> bool| (from..to).filter(|i| keep(*i)).map(at).collect::<Vec<_>>();
+    let mut source = MemorySource::new(from.cast_unsigned());
+    for (name, rows) in [("a", line(&|_| true)), ("b", line(&|i| i >= 100)), ("c", line(&|i| i % 97 != 5))] {
+        for chunk in rows.chunks(120) {
+            source = source.chunk(&series(name), chunk);
+        }
+    }
+    Arc::new(source)
+}
+
+#[test]
+fn columns_are_cut_by_windows_share_timestamps_and_are_copied() {
+    let fs: Arc<dyn Fs> = Arc::new(MemFs::new());
+    let none = Cancel::default();
+    let sources = [target(0, 2_880), target(2_880, 4_800)];
+    let out = merged_as(Form::Columns, &as_sources(&sources), TimeRange::ALL);
+    assert_eq!(out.rows()[0], [960; 5]);
+    assert_eq!(out.rows()[1], [860, 960, 960, 960, 960]);
+    assert_eq!(out.model(), model(&sources, TimeRange::ALL));
+    let mut blocks = Vec::new();
+    for (i, source) in as_sources(&sources).into_iter().enumerate() {
+        let dir = format!("part-{i}");
+        let meta =
+            write(&[source], TimeRange::ALL, Form::Columns, create(&fs, &dir), &none).unwrap().unwrap();
+        blocks.push(open(&fs, &dir, meta.samples, Vec::new()));
+    }
+    let meta = write(&blocks, TimeRange::ALL, Form::Columns, create(&fs, "all"), &none).unwrap().unwrap();
+    let block = Block::open(&fs, "all".as_ref(), ReadMode::Mapped).unwrap();
+    let mut faults = Vec::new();
+    block.verify(&none, &mut faults).unwrap();
+    assert!(faults.is_empty(), "{faults:?}");
+    // One column of 960 rows with jitter takes a byte a row or less; three series share each.
+    assert!(meta.times_bytes < 5 * 800, "{} bytes of timestamps", meta.times_bytes);
+    let mut all = Collect::default();
+    let whole = open(&fs, "all", 1, Vec::new());
+    write_into(&[whole], TimeRange::ALL, Form::Columns, &mut all, &none).unwrap();
+    assert_eq!(all.series, out.series, "merging again and again changes nothing");
 }
