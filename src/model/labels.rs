@@ -108,6 +108,25 @@ impl Labels {
         (count <= MAX_LABELS).then(|| Labels(bytes.into()))
     }
 
+    /// The set whose canonical form are these parts, one behind the other: pairs of other sets, sorted by name.
+    pub(crate) fn of_canonical_pairs<'a>(pairs: impl Iterator<Item = &'a [u8]> + Clone) -> Labels {
+        let mut bytes = Vec::with_capacity(pairs.clone().map(<[u8]>::len).sum());
+        pairs.for_each(|pair| bytes.extend_from_slice(pair));
+        Labels(bytes.into())
+    }
+
+    /// The canonical form of each pair.
+    pub(crate) fn canonical_pairs(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest: &[u8] = &self.0;
+        std::iter::from_fn(move || {
+            let (_, after) = raw_part(rest)?;
+            let (_, after) = raw_part(after)?;
+            let (pair, _) = rest.split_at_checked(rest.len() - after.len())?;
+            rest = after;
+            Some(pair)
+        })
+    }
+
     /// The canonical form.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -127,6 +146,17 @@ impl Labels {
     pub fn name(&self) -> &str {
         self.value(METRIC_NAME).unwrap_or("")
     }
+}
+
+/// Appends the canonical form of a pair.
+pub(crate) fn push_pair(out: &mut Vec<u8>, name: &str, value: &str) {
+    push_part(out, name);
+    push_part(out, value);
+}
+
+/// Name and value of a pair in canonical form.
+pub(crate) fn pair_of(pair: &[u8]) -> Option<(&str, &str)> {
+    Pairs(pair).next()
 }
 
 fn push_part(out: &mut Vec<u8>, part: &str) {

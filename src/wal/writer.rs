@@ -206,6 +206,11 @@ impl Wal {
         self.encoder.forget(series);
     }
 
+    /// The number will be another label pair's (see [`LabelsOf`]).
+    pub(crate) fn forget_pair(&mut self, pair: u32) {
+        self.encoder.forget_pair(pair);
+    }
+
     /// No record still in the log, but for restated metadata, has a smaller LSN; what comes next if it has none.
     pub(crate) fn oldest(&self) -> Lsn {
         let segments = self.sealed.iter().chain(&self.leaving).chain(self.active.as_ref().map(|a| &a.info));
