@@ -26,7 +26,7 @@ use crate::error::{AppendError, Error, Result};
 use crate::model::{Labels, Lsn, Matcher, Metadata, SeriesRef, TimeRange};
 use crate::postings;
 use crate::sync::{Mutex, Rank, RwLock};
-use crate::wal::{LabelsOf, WalSample};
+use crate::wal::{self, LabelsOf, WalSample};
 
 mod index;
 mod live;
@@ -85,11 +85,21 @@ pub(crate) struct Head {
     hull: Mutex<Hull>,
 }
 
-/// The series of one lock, and their gates; both by place.
+/// The series of one lock, and their gates; both by place, in whole runs.
 #[derive(Debug, Default)]
 struct Shard {
     gates: Vec<Gate>,
     series: Vec<Option<Series>>,
+}
+
+impl Shard {
+    /// The gates and series of a slot's run; by the slot's place in it.
+    fn run_of(&mut self, slot: u32) -> Option<(&mut [Gate; RUN], &mut [Option<Series>; RUN])> {
+        let run = slot as usize / RUN / SHARDS;
+        let (gates, _) = self.gates.as_chunks_mut();
+        let (series, _) = self.series.as_chunks_mut();
+        Some((gates.get_mut(run)?, series.get_mut(run)?))
+    }
 }
 
 /// What the verdict on a common row needs of its series, and nothing else: 1,000 of them take 16 KB.
@@ -97,12 +107,14 @@ struct Shard {
 struct Gate {
     /// The first time that is in order after what was applied, and what the batch in progress has accepted.
     next_t: i64,
-    /// Of the series that lives there, if one does.
-    generation: Option<u16>,
+    /// Of the series that lives there; [`NOBODY`] if none does.
+    generation: u32,
 }
 
+/// No generation.
+const NOBODY: u32 = u32::MAX;
 /// The gate of nobody.
-const SHUT: Gate = Gate { next_t: i64::MIN, generation: None };
+const SHUT: Gate = Gate { next_t: i64::MIN, generation: NOBODY };
 
 /// The times of the rows: `recent` since the last tightening began.
 #[derive(Debug)]
@@ -234,11 +246,12 @@ impl Head {
         if let Some(shard) = self.shards.get(shard) {
             let mut shard = shard.write();
             if shard.series.len() <= at {
-                shard.series.resize_with(at + 1, || None);
-                shard.gates.resize(at + 1, SHUT);
+                let whole_runs = (at + 1).next_multiple_of(RUN);
+                shard.series.resize_with(whole_runs, || None);
+                shard.gates.resize(whole_runs, SHUT);
             }
             if let Some(gate) = shard.gates.get_mut(at) {
-                *gate = Gate { generation: Some(generation), ..SHUT };
+                *gate = Gate { generation: generation.into(), ..SHUT };
             }
             if let Some(place) = shard.series.get_mut(at) {
                 *place = Some(Series::new(generation, round));
@@ -434,12 +447,12 @@ impl Head {
         if rows.is_empty() {
             return;
         }
-        let (min, max) = rows.iter().fold((i64::MAX, i64::MIN), |(min, max), r| (min.min(r.t), max.max(r.t)));
-        let range = TimeRange::inclusive(min, max);
+        let range = wal::hull(rows);
+        let newest_t = range.end().saturating_sub(1);
         let mut hull = self.hull.lock();
         hull.all = hull.all.hull(range);
         hull.recent = hull.recent.hull(range);
-        hull.newest_t = hull.newest_t.max(Some(max));
+        hull.newest_t = hull.newest_t.max(Some(newest_t));
     }
 
     fn for_each(&self, mut f: impl FnMut(&Series)) {

@@ -109,17 +109,28 @@ impl SegmentEncoder {
         self.undo.begin(&self.state);
         self.new_slots.clear();
         self.news.clear();
-        self.numbers.clear();
-        self.numbers.reserve(samples.len());
-        for sample in samples {
-            let number = match self.slots.get(sample.series as usize) {
-                Some(slot) if slot.stamp == self.stamp => slot.number,
-                _ => self.tell(sample.series, labels)?,
-            };
-            self.numbers.push(number);
+        self.numbers.resize(samples.len(), 0);
+        let mut done = self.number_known(samples, 0);
+        while let Some(sample) = samples.get(done) {
+            let number = self.tell(sample.series, labels)?;
+            if let Some(place) = self.numbers.get_mut(done) {
+                *place = number;
+            }
+            done = self.number_known(samples, done + 1);
         }
         self.columns.encode(&self.news, (samples, &self.numbers), (&mut self.state, &mut self.undo), out);
         Ok(())
+    }
+
+    /// Numbers samples from the one at `from` on, up to the first of a series that was not told yet; where that is.
+    fn number_known(&mut self, samples: &[WalSample], from: usize) -> usize {
+        let places = samples.iter().zip(&mut self.numbers).skip(from);
+        let known = |(sample, place): (&WalSample, &mut u32)| {
+            let slot = self.slots.get(sample.series as usize).filter(|slot| slot.stamp == self.stamp)?;
+            *place = slot.number;
+            Some(())
+        };
+        from + places.map_while(known).count()
     }
 
     /// Everything is as before the last [`encode`](SegmentEncoder::encode).

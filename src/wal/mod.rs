@@ -63,14 +63,22 @@ mod writer;
 mod tests;
 
 use crate::error::Result;
-use crate::format::wal_commit::Row;
-use crate::model::{Labels, Lsn, Metadata};
+use crate::format::wal_commit::{self, Row};
+use crate::model::{Labels, Lsn, Metadata, TimeRange};
 
 pub(crate) use replay::{Replay, replay};
 pub(crate) use writer::{SyncPoint, Wal};
 
 /// One sample: `series` is the head's slot when written, the visitor's number when replayed.
 pub(crate) type WalSample = Row;
+
+/// The hull of the samples' timestamps.
+pub(crate) fn hull(samples: &[WalSample]) -> TimeRange {
+    match wal_commit::times(samples) {
+        Some((min, max)) => TimeRange::inclusive(min, max),
+        None => TimeRange::new(0, 0),
+    }
+}
 
 /// How the log lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -176,7 +176,7 @@ impl Wal {
         }
         self.written = lsn;
         if let Some(active) = &mut self.active {
-            active.info.range = active.info.range.hull(hull(samples));
+            active.info.range = active.info.range.hull(super::hull(samples));
         }
         Ok(())
     }
@@ -488,11 +488,4 @@ impl Active {
             reserved.map_err(|e| Error::io("reserve space for the segment", &self.info.path, e))?;
         Ok(())
     }
-}
-
-/// The hull of the samples' timestamps.
-pub(super) fn hull(samples: &[WalSample]) -> TimeRange {
-    let (min, max) = samples.iter().fold((i64::MAX, i64::MIN), |(min, max), s| (min.min(s.t), max.max(s.t)));
-    // Without samples the minimum is above the maximum: the range is empty.
-    TimeRange::inclusive(min, max)
 }
