@@ -161,7 +161,7 @@ impl Shared {
         let stored = !state.verdicts.accepted.is_empty();
         if stored {
             let accepted = &state.verdicts.accepted;
-            let written = state.wal.commit(lsn, accepted, &|slot| self.head.labels_of(slot));
+            let written = state.wal.commit(lsn, accepted, &*self.head);
             if let Err(e) = written {
                 self.head.settle(accepted);
                 return Err(self.write_failed(e));

@@ -280,9 +280,10 @@ impl Shared {
     fn collect_head(&self) {
         let Some(writer) = &self.writer else { return };
         let removed = self.head.collect();
-        if !removed.is_empty() {
+        if !removed.slots.is_empty() {
             let mut state = writer.lock();
-            removed.iter().for_each(|&slot| state.wal.forget(slot));
+            removed.slots.iter().for_each(|&slot| state.wal.forget(slot));
+            removed.pairs.iter().for_each(|&pair| state.wal.forget_pair(pair));
             self.head.release(&removed);
         }
         self.head.tighten();

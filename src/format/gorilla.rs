@@ -304,6 +304,12 @@ impl Encoder {
         self.buffer.capacity()
     }
 
+    /// The time of the first row.
+    pub(crate) fn first_t(&self) -> Option<i64> {
+        let payload = self.buffer.get(HEADER_BYTES..).filter(|_| self.rows > 0)?;
+        Reader::new(STRUCTURE, payload).zigzag().ok()
+    }
+
     /// The newest row.
     pub(crate) fn last(&self) -> Option<Sample> {
         (self.rows > 0).then_some(Sample { t: self.t, v: f64::from_bits(self.v) })

@@ -73,6 +73,10 @@ pub(crate) const TAG_STALE: u8 = 15;
 const WORD_BYTES: [u8; 16] = [0, 1, 2, 3, 4, 6, 2, 3, 4, 5, 5, 6, 7, 8, 1, 0];
 /// 1.5 × 2^52: adding and taking it away rounds to an integer.
 const ROUND: f64 = 6_755_399_441_055_744.0;
+/// The sign and exponent of what has an integer in its lower bits: of a number from 2^52 to 2^53.
+const ROUND_EXPONENT: u64 = 0x433;
+/// Tag and word bytes of a difference of integers, by its significant bytes; none beyond six.
+const INTEGERS: [(u8, usize); 9] = [(1, 1), (1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (5, 6), (0, 0), (0, 0)];
 /// The scales of decimals, by exponent.
 const SCALES: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
 
@@ -126,8 +130,10 @@ impl State {
 pub(crate) struct Undo {
     strings: u32,
     series: usize,
-    /// The value that each row's series had before, as far as rows were encoded.
+    /// The value that each row's series had before; what is behind `rows` is of no meaning.
     values: Vec<u64>,
+    /// How many rows were encoded.
+    rows: usize,
 }
 
 impl Undo {
@@ -135,7 +141,7 @@ impl Undo {
     pub(crate) fn begin(&mut self, state: &State) {
         self.strings = state.strings;
         self.series = state.previous.len();
-        self.values.clear();
+        self.rows = 0;
     }
 
     /// The number of strings at [`begin`](Undo::begin).
@@ -145,12 +151,13 @@ impl Undo {
 
     /// Takes `state` back to [`begin`](Undo::begin); `numbers` are those of the rows since.
     pub(crate) fn roll_back(&mut self, numbers: &[u32], state: &mut State) {
-        for (&number, &bits) in numbers.iter().zip(&self.values).rev() {
+        let values = self.values.get(..self.rows).unwrap_or_default();
+        for (&number, &bits) in numbers.iter().zip(values).rev() {
             if let Some(previous) = state.previous.get_mut(number as usize) {
                 *previous = bits;
             }
         }
-        self.values.clear();
+        self.rows = 0;
         state.strings = self.strings;
         state.previous.truncate(self.series);
     }
@@ -235,7 +242,7 @@ impl Encoder {
         encode_series(numbers, out);
         encode_times(base_t, rows, out);
         let word_bytes = self.encode_values(rows, numbers, state, undo);
-        let (pairs, last) = self.tags.as_chunks::<2>();
+        let (pairs, last) = self.tags.get(..rows.len()).unwrap_or_default().as_chunks::<2>();
         out.extend(pairs.iter().map(|[low, high]| low | high << 4));
         out.extend_from_slice(last);
         out.extend_from_slice(self.words.get(..word_bytes).unwrap_or_default());
@@ -243,13 +250,11 @@ impl Encoder {
 
     /// Fills in tags and words; how many bytes of the words count.
     fn encode_values(&mut self, rows: &[Row], numbers: &[u32], state: &mut State, undo: &mut Undo) -> usize {
-        self.tags.resize(rows.len(), TAG_SAME);
-        undo.values.resize(rows.len(), 0);
         // Whole words are written, and then only as many bytes of them counted as are needed.
-        let room = rows.len() * 8 + 8;
-        if self.words.len() < room {
-            self.words.resize(room, 0);
-        }
+        make_room(&mut self.words, rows.len() * 8 + 8);
+        make_room(&mut self.tags, rows.len());
+        make_room(&mut undo.values, rows.len());
+        undo.rows = rows.len();
         let mut at = 0;
         let places = self.tags.iter_mut().zip(&mut undo.values);
         for ((row, &number), (tag, before)) in rows.iter().zip(numbers).zip(places) {
@@ -269,22 +274,47 @@ impl Encoder {
     }
 }
 
+/// At least so many places; what was in them stays.
+fn make_room<T: Clone + Default>(places: &mut Vec<T>, count: usize) {
+    if places.len() < count {
+        places.resize(count, T::default());
+    }
+}
+
+/// Rows looked at together: no branch for each, so that the compiler takes several at once.
+const STRIDE: usize = 16;
+
 fn encode_series(numbers: &[u32], out: &mut Vec<u8>) {
     let mut expected = 0i64;
     let mut rest = numbers;
     while let Some((&start, after)) = rest.split_first() {
-        let same = after.first() == Some(&start);
-        let follows = |(prev, next): &(&u32, &u32)| match same {
-            true => next == prev,
-            false => prev.checked_add(1) == Some(**next),
-        };
-        let more = rest.iter().zip(after).take_while(follows).count();
+        let step = u32::from(after.first() != Some(&start));
+        let more = count_steps(start, step, after);
         out.put_zigzag(i64::from(start) - expected);
-        out.put_varint((more as u64) << 1 | u64::from(same));
+        out.put_varint((more as u64) << 1 | u64::from(step == 0));
         rest = after.get(more..).unwrap_or_default();
-        let last = if same { i64::from(start) } else { i64::from(start) + more.cast_signed() as i64 };
+        let last = i64::from(start) + i64::from(step) * more.cast_signed() as i64;
         expected = last + 1;
     }
+}
+
+/// How many numbers follow `start` in steps of 0 or 1.
+fn count_steps(start: u32, step: u32, numbers: &[u32]) -> usize {
+    let at = |place: usize| u32::try_from(place + 1).ok().and_then(|n| start.checked_add(step * n));
+    let (strides, _) = numbers.as_chunks::<STRIDE>();
+    let follow = |(stride, first): (&[u32; STRIDE], usize)| {
+        let mut expected = at(first).filter(|first| *first <= u32::MAX - STRIDE as u32)?;
+        let differences = stride.iter().fold(0, |found, number| {
+            let difference = number ^ expected;
+            expected += step;
+            found | difference
+        });
+        (differences == 0).then_some(())
+    };
+    let places = (0..).step_by(STRIDE);
+    let whole = strides.iter().zip(places).map_while(follow).count() * STRIDE;
+    let rest = numbers.iter().enumerate().skip(whole);
+    whole + rest.take_while(|(place, number)| at(*place) == Some(**number)).count()
 }
 
 fn encode_times(base_t: i64, rows: &[Row], out: &mut Vec<u8>) {
@@ -303,6 +333,21 @@ fn encode_times(base_t: i64, rows: &[Row], out: &mut Vec<u8>) {
     }
 }
 
+/// The first and the last timestamp of the rows, if there are any.
+pub(crate) fn times(rows: &[Row]) -> Option<(i64, i64)> {
+    let first = rows.first()?.t;
+    let others = rows.iter().skip(count_at(first, rows)).map(|row| row.t);
+    Some(others.fold((first, first), |(min, max), t| (min.min(t), max.max(t))))
+}
+
+/// How many rows, from the first on, are at `t`.
+fn count_at(t: i64, rows: &[Row]) -> usize {
+    let (strides, _) = rows.as_chunks::<STRIDE>();
+    let all = |stride: &&[Row; STRIDE]| stride.iter().fold(0, |found, row| found | (row.t ^ t)) == 0;
+    let whole = strides.iter().take_while(all).count() * STRIDE;
+    whole + rows.iter().skip(whole).take_while(|row| row.t == t).count()
+}
+
 /// Writes runs of equal steps; gives up if there are more than `most`.
 fn put_time_runs(base_t: i64, rows: &[Row], most: usize, out: &mut Vec<u8>) -> bool {
     let (mut rest, mut t, mut runs) = (rows, base_t, 0);
@@ -312,12 +357,16 @@ fn put_time_runs(base_t: i64, rows: &[Row], most: usize, out: &mut Vec<u8>) -> b
             return false;
         }
         let step = first.t.wrapping_sub(t);
-        let follows = |row: &&Row| {
-            let same = row.t.wrapping_sub(t) == step;
-            t = if same { row.t } else { t };
-            same
+        let count = if step == 0 {
+            count_at(t, rest)
+        } else {
+            let follows = |row: &&Row| {
+                let same = row.t.wrapping_sub(t) == step;
+                t = if same { row.t } else { t };
+                same
+            };
+            rest.iter().take_while(follows).count()
         };
-        let count = rest.iter().take_while(follows).count();
         out.put_zigzag(step);
         out.put_varint(count as u64 - 1);
         rest = rest.get(count..).unwrap_or_default();
@@ -334,15 +383,19 @@ fn tell(previous: u64, bits: u64) -> (u8, u64, usize) {
     if bits == STALE.to_bits() {
         return (TAG_STALE, 0, 0);
     }
-    if let (Some(p), Some(v)) = (integer(previous), integer(bits)) {
-        // The difference of two such numbers takes at most 55 bits zigzagged; beyond 48 XOR is taken.
-        let word = zigzag(v - p);
-        match significant_bytes(word) {
-            n @ 0..=4 => return (TAG_INTEGER + small(n.max(1)) - 1, word, n.max(1)),
-            5 | 6 => return (TAG_INTEGER + 4, word, 6),
-            _ => {}
+    if let Some(difference) = integer_difference(previous, bits) {
+        // It takes at most 55 bits zigzagged; beyond 48 XOR is taken.
+        let word = zigzag(difference);
+        let (tag, bytes) = INTEGERS.get(significant_bytes(word | 1)).copied().unwrap_or_default();
+        if bytes > 0 {
+            return (tag, word, bytes);
         }
     }
+    tell_other(previous, bits)
+}
+
+/// The same for what is no short difference of integers.
+fn tell_other(previous: u64, bits: u64) -> (u8, u64, usize) {
     let xor = previous ^ bits;
     let lower = significant_bytes(xor).max(5);
     let upper = (8 - (xor.trailing_zeros() / 8) as usize).max(2);
@@ -363,6 +416,19 @@ fn small(n: usize) -> u8 {
 #[inline]
 fn significant_bytes(word: u64) -> usize {
     8 - (word.leading_zeros() / 8) as usize
+}
+
+/// The second less the first, if both are integers (see [`integer`]).
+#[inline]
+fn integer_difference(previous: u64, bits: u64) -> Option<i64> {
+    let (p, v) = (f64::from_bits(previous) + ROUND, f64::from_bits(bits) + ROUND);
+    let inexact = ((p - ROUND).to_bits() ^ previous) | ((v - ROUND).to_bits() ^ bits);
+    let (p, v) = (p.to_bits(), v.to_bits());
+    let beyond = (p >> 52 ^ ROUND_EXPONENT) | (v >> 52 ^ ROUND_EXPONENT);
+    if inexact | beyond == 0 {
+        return Some(v.wrapping_sub(p).cast_signed());
+    }
+    Some(integer(bits)? - integer(previous)?)
 }
 
 /// The bits as an integer, if they are exactly one of at most 2^53 (and not the negative zero).

@@ -26,7 +26,7 @@ use crate::error::{AppendError, Error, Result};
 use crate::model::{Labels, Lsn, Matcher, Metadata, SeriesRef, TimeRange};
 use crate::postings;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Rank, RwLock};
-use crate::wal::WalSample;
+use crate::wal::{self, LabelsOf, WalSample};
 
 mod index;
 mod live;
@@ -39,6 +39,7 @@ mod view;
 mod tests;
 
 use index::HeadIndex;
+pub(crate) use index::Removed;
 use live::Live;
 pub(crate) use pins::Pin;
 use pins::Pins;
@@ -84,11 +85,21 @@ pub(crate) struct Head {
     hull: Mutex<Hull>,
 }
 
-/// The series of one lock, and their gates; both by place.
+/// The series of one lock, and their gates; both by place, in whole runs.
 #[derive(Debug, Default)]
 struct Shard {
     gates: Vec<Gate>,
     series: Vec<Option<Series>>,
+}
+
+impl Shard {
+    /// The gates and series of a slot's run; by the slot's place in it.
+    fn run_of(&mut self, slot: u32) -> Option<(&mut [Gate; RUN], &mut [Option<Series>; RUN])> {
+        let run = slot as usize / RUN / SHARDS;
+        let (gates, _) = self.gates.as_chunks_mut();
+        let (series, _) = self.series.as_chunks_mut();
+        Some((gates.get_mut(run)?, series.get_mut(run)?))
+    }
 }
 
 /// What the verdict on a common row needs of its series, and nothing else: 1,000 of them take 16 KB.
@@ -96,12 +107,14 @@ struct Shard {
 struct Gate {
     /// The first time that is in order after what was applied, and what the batch in progress has accepted.
     next_t: i64,
-    /// Of the series that lives there, if one does.
-    generation: Option<u16>,
+    /// Of the series that lives there; [`NOBODY`] if none does.
+    generation: u32,
 }
 
+/// No generation.
+const NOBODY: u32 = u32::MAX;
 /// The gate of nobody.
-const SHUT: Gate = Gate { next_t: i64::MIN, generation: None };
+const SHUT: Gate = Gate { next_t: i64::MIN, generation: NOBODY };
 
 /// The times of the rows: `recent` since the last tightening began.
 #[derive(Debug)]
@@ -185,29 +198,28 @@ impl Head {
             let hash = index.hash(labels);
             (hash, index.find(hash, labels))
         };
-        let (slot, generation) = match known {
-            Some(slot) => match self.touch(slot, labels, round) {
-                Some(generation) => (slot, generation),
-                None => self.create((hash, labels), round, bounded)?,
-            },
+        let (slot, generation) = match known.filter(|known| self.touch(*known, round)) {
+            Some(known) => known,
             None => self.create((hash, labels), round, bounded)?,
         };
         Ok(SeriesRef::of(self.tag, generation, slot))
     }
 
-    /// Keeps a known series from being collected in this round; `None` if it was collected just now.
-    fn touch(&self, slot: u32, labels: &Labels, round: u32) -> Option<u16> {
+    /// Keeps a known series from being collected in this round; answers no if it was collected just now.
+    fn touch(&self, (slot, generation): (u32, u16), round: u32) -> bool {
         let (shard, at) = place(slot);
-        if let Some(Some(s)) = self.shards.get(shard)?.read().series.get(at)
-            && s.touched >= round
-            && s.labels == *labels
-        {
-            return Some(s.generation);
+        let Some(shard) = self.shards.get(shard) else { return false };
+        let touched = match shard.read().series.get(at) {
+            Some(Some(s)) if s.generation == generation => s.touched,
+            _ => return false,
+        };
+        if touched < round {
+            match shard.write().series.get_mut(at) {
+                Some(Some(s)) if s.generation == generation => s.touched = round,
+                _ => return false,
+            }
         }
-        let mut shard = self.shards.get(shard)?.write();
-        let s = shard.series.get_mut(at)?.as_mut().filter(|s| s.labels == *labels)?;
-        s.touched = round;
-        Some(s.generation)
+        true
     }
 
     fn create(
@@ -217,30 +229,35 @@ impl Head {
         bounded: bool,
     ) -> Result<(u32, u16), AppendError> {
         let mut index = self.index.write();
-        if let Some(slot) = index.find(hash, labels) {
-            return self.touch(slot, labels, round).map(|g| (slot, g)).ok_or(AppendError::StaleRef);
+        if let Some(known) = index.find(hash, labels) {
+            return match self.touch(known, round) {
+                true => Ok(known),
+                false => Err(AppendError::StaleRef),
+            };
         }
         let full = index.len() >= self.options.max_series || self.bytes() >= self.options.max_bytes;
         if bounded && full {
             return Err(AppendError::Ceiling);
         }
+        let before = index.memory_bytes();
         let (slot, generation) = index.insert(hash, labels).ok_or(AppendError::Ceiling)?;
+        self.grow(SERIES_BYTES + index.memory_bytes().saturating_sub(before));
         let (shard, at) = place(slot);
         if let Some(shard) = self.shards.get(shard) {
             let mut shard = shard.write();
             if shard.series.len() <= at {
-                shard.series.resize_with(at + 1, || None);
-                shard.gates.resize(at + 1, SHUT);
+                let whole_runs = (at + 1).next_multiple_of(RUN);
+                shard.series.resize_with(whole_runs, || None);
+                shard.gates.resize(whole_runs, SHUT);
             }
             if let Some(gate) = shard.gates.get_mut(at) {
-                *gate = Gate { generation: Some(generation), ..SHUT };
+                *gate = Gate { generation: generation.into(), ..SHUT };
             }
             if let Some(place) = shard.series.get_mut(at) {
-                *place = Some(Series::new(labels.clone(), generation, round));
+                *place = Some(Series::new(generation, round));
                 self.live.enter(slot, generation);
             }
         }
-        self.grow(SERIES_BYTES + 2 * labels.as_bytes().len() as u64);
         Ok((slot, generation))
     }
 
@@ -250,10 +267,9 @@ impl Head {
     }
 
     /// The labels of a live slot.
+    #[cfg(test)]
     pub(crate) fn labels_of(&self, slot: u32) -> Option<Labels> {
-        let (shard, at) = place(slot);
-        let shard = self.shards.get(shard)?.read();
-        shard.series.get(at)?.as_ref().map(|s| s.labels.clone())
+        self.index.read().labels_of(slot).map(|(labels, _)| labels)
     }
 
     /// Notes metadata of families.
@@ -331,55 +347,62 @@ impl Head {
         let edited = series.data.without(range, lsn).map_err(|e| Error::corrupt("(head)", 0, e))?;
         if let Some(data) = edited {
             let (before, after) = (series.data.bytes(), data.bytes());
-            series.replace(edition, data);
+            series.data.replace(edition, data);
             self.shrink(before.saturating_sub(after));
         }
         Ok(())
     }
 
     /// Forgets archived data that no reader can ask for, and series that have no rows, were not
-    /// asked for since the last round, and are in no batch. Returns the slots that are free now.
-    pub(crate) fn collect(&self) -> Vec<u32> {
+    /// asked for since the last round, and are in no batch. Says what is free now, once it is
+    /// [released](Head::release).
+    pub(crate) fn collect(&self) -> Removed {
         let oldest_edition = self.pins.oldest_edition().unwrap_or(u64::MAX);
         let round = self.round.fetch_add(1, Ordering::SeqCst);
         let safe = self.batches.lock().keys().next().copied().unwrap_or(u32::MAX).min(round);
         let mut empty = Vec::new();
-        for slot in self.index.read().slots() {
+        let slots = self.index.read().slots();
+        for slot in slots {
             let (shard, at) = place(slot);
             let Some(shard) = self.shards.get(shard) else { continue };
             let mut shard = shard.write();
             let Some(Some(series)) = shard.series.get_mut(at) else { continue };
-            series.prune_archive(oldest_edition);
+            series.data.prune_archive(oldest_edition);
             if series.is_empty() && series.touched < safe {
                 empty.push(slot);
             }
         }
-        self.remove(&empty, safe)
+        match empty.is_empty() {
+            true => Removed::default(),
+            false => self.remove(empty, safe),
+        }
     }
 
-    fn remove(&self, slots: &[u32], safe: u32) -> Vec<u32> {
+    fn remove(&self, mut slots: Vec<u32>, safe: u32) -> Removed {
         let mut index = self.index.write();
-        let mut removed = Vec::new();
-        for &slot in slots {
+        slots.retain(|&slot| {
             let (shard, at) = place(slot);
-            let Some(shard) = self.shards.get(shard) else { continue };
+            let Some(shard) = self.shards.get(shard) else { return false };
             let mut shard = shard.write();
             let Shard { gates, series } = &mut *shard;
-            let (Some(gate), Some(place)) = (gates.get_mut(at), series.get_mut(at)) else { continue };
-            if let Some(series) = place.take_if(|s| s.is_empty() && s.touched < safe) {
+            let (Some(gate), Some(place)) = (gates.get_mut(at), series.get_mut(at)) else { return false };
+            let taken = place.take_if(|s| s.is_empty() && s.touched < safe).is_some();
+            if taken {
                 *gate = SHUT;
                 self.live.leave(slot);
-                index.remove(slot, &series.labels);
-                self.shrink(SERIES_BYTES + 2 * series.labels.as_bytes().len() as u64);
-                removed.push(slot);
+                self.shrink(SERIES_BYTES);
             }
-        }
+            taken
+        });
+        let before = index.memory_bytes();
+        let removed = index.remove(slots);
+        self.shrink(before.saturating_sub(index.memory_bytes()));
         removed
     }
 
-    /// Gives slots back for new series, once the log has forgotten them.
-    pub(crate) fn release(&self, slots: &[u32]) {
-        self.index.write().release(slots);
+    /// Gives slots and numbers of label pairs back for new series, once the log has forgotten them.
+    pub(crate) fn release(&self, removed: &Removed) {
+        self.index.write().release(removed);
     }
 
     /// A batch begins: series that it asks for by labels stay until it ends.
@@ -424,12 +447,12 @@ impl Head {
         if rows.is_empty() {
             return;
         }
-        let (min, max) = rows.iter().fold((i64::MAX, i64::MIN), |(min, max), r| (min.min(r.t), max.max(r.t)));
-        let range = TimeRange::inclusive(min, max);
+        let range = wal::hull(rows);
+        let newest_t = range.end().saturating_sub(1);
         let mut hull = self.hull.lock();
         hull.all = hull.all.hull(range);
         hull.recent = hull.recent.hull(range);
-        hull.newest_t = hull.newest_t.max(Some(max));
+        hull.newest_t = hull.newest_t.max(Some(newest_t));
     }
 
     fn for_each(&self, mut f: impl FnMut(&Series)) {
@@ -461,5 +484,11 @@ impl Head {
 
     fn shrink(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes.min(self.bytes()), Ordering::Relaxed);
+    }
+}
+
+impl LabelsOf for Head {
+    fn pairs_of(&self, series: u32, tell: &mut dyn FnMut(Option<u32>, &[u8])) {
+        self.index.read().pairs_of(series).for_each(|(number, text)| tell(Some(number), text));
     }
 }

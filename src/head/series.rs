@@ -7,8 +7,8 @@
 //!   archive                              (edition that replaced it, data): while pinned
 //! ```
 //!
-//! What a commit writes of a series stands in the first two cache lines of it, and the series of a shard one behind the
-//! other; what is rare (late rows, older marks, archives) is behind pointers.
+//! A series is two cache lines, one series of a shard behind the other; chunks that are sealed, and what is rare (late
+//! rows, older marks, archives), are behind pointers.
 //!
 //! A reader pinned at commit S sees the rows before the first mark above S, and the late rows of
 //! commits up to S. An edit replaces the data of a series by a copy with rows taken out; readers of an
@@ -19,34 +19,29 @@ use std::sync::Arc;
 use crate::error::DecodeError;
 use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::gorilla;
-use crate::model::{Columns, Labels, Lsn, TimeRange};
+use crate::model::{Columns, Lsn, TimeRange};
 use crate::source::{ChunkData, ChunkHandle};
 
 /// Rows in a full chunk, as in Prometheus.
 pub(crate) const CHUNK_ROWS: u32 = 120;
 
 /// Bytes that a series costs besides labels and chunks; a rough, honest constant for the ceiling.
-pub(crate) const SERIES_BYTES: u64 = 400;
+pub(crate) const SERIES_BYTES: u64 = 240;
 
 /// Bytes that a sealed chunk takes besides its payload: its entry, and the header of what is shared.
 const SEALED_BYTES: i64 = 96;
 
-/// A series under its shard's lock.
+/// A series under its shard's lock: two cache lines.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Series {
     pub(crate) data: SeriesData,
-    pub(crate) labels: Labels,
-    archive: Option<Box<Archive>>,
     /// The collection round in which it was last asked for by labels.
     pub(crate) touched: u32,
     pub(crate) generation: u16,
 }
 
-/// Data replaced by the edition with this number; ascending.
-#[derive(Debug, Default)]
-struct Archive {
-    replaced: Vec<(u64, Arc<SeriesData>)>,
-}
+const _: () = assert!(size_of::<Option<Series>>() == 128);
 
 /// The rows of a series. In this order: what each row writes comes first.
 #[derive(Clone, Debug)]
@@ -62,8 +57,12 @@ pub(crate) struct SeriesData {
     next_row: u64,
     last: Mark,
     rare: Option<Box<Rare>>,
-    /// The time of the open chunk's first row.
-    open_min_t: i64,
+    past: Option<Box<Past>>,
+}
+
+/// What series have that have sealed a chunk.
+#[derive(Clone, Debug, Default)]
+struct Past {
     /// The number of the first row still here.
     first_row: u64,
     sealed: Vec<Sealed>,
@@ -74,6 +73,14 @@ pub(crate) struct SeriesData {
 struct Rare {
     late: Vec<Late>,
     older: Vec<Mark>,
+    /// Data replaced by the edition with this number; ascending.
+    archive: Vec<(u64, Arc<SeriesData>)>,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.late.is_empty() && self.older.is_empty() && self.archive.is_empty()
+    }
 }
 
 /// `rows` rows were there before commit `lsn`.
@@ -100,36 +107,13 @@ struct Late {
 
 impl Series {
     /// A series without rows.
-    pub(crate) fn new(labels: Labels, generation: u16, touched: u32) -> Series {
-        let data = SeriesData::default();
-        Series { data, labels, archive: None, touched, generation }
-    }
-
-    /// The data that a reader of `edition` sees.
-    pub(crate) fn as_of(&self, edition: u64) -> &SeriesData {
-        let replaced = self.archive.iter().flat_map(|archive| &archive.replaced);
-        replaced.into_iter().find(|(by, _)| *by > edition).map_or(&self.data, |(_, data)| data)
-    }
-
-    /// Puts edited data in place; keeps the old for readers of older editions.
-    pub(crate) fn replace(&mut self, edition: u64, data: SeriesData) {
-        let old = std::mem::replace(&mut self.data, data);
-        self.archive.get_or_insert_default().replaced.push((edition, Arc::new(old)));
-    }
-
-    /// Drops archived data that no reader can ask for; `oldest` is the oldest edition pinned.
-    pub(crate) fn prune_archive(&mut self, oldest: u64) {
-        if let Some(archive) = &mut self.archive {
-            archive.replaced.retain(|(replaced_by, _)| *replaced_by > oldest);
-            if archive.replaced.is_empty() {
-                self.archive = None;
-            }
-        }
+    pub(crate) fn new(generation: u16, touched: u32) -> Series {
+        Series { data: SeriesData::default(), touched, generation }
     }
 
     /// Whether nobody can read anything of it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.data.is_empty() && self.archive.is_none()
+        self.data.is_empty() && self.data.archive().is_empty()
     }
 }
 
@@ -137,14 +121,12 @@ impl Default for SeriesData {
     fn default() -> SeriesData {
         SeriesData {
             open: gorilla::Encoder::new(),
-            open_min_t: i64::MIN,
             open_end_t: i64::MIN,
             next_t: i64::MIN,
-            first_row: 0,
             next_row: 0,
             last: Mark::default(),
-            sealed: Vec::new(),
             rare: None,
+            past: None,
         }
     }
 }
@@ -152,12 +134,58 @@ impl Default for SeriesData {
 impl SeriesData {
     /// Whether there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
-        self.next_row == self.first_row && self.late().is_empty()
+        self.next_row == self.first_row() && self.late().is_empty()
     }
 
     /// The first time that is in order.
     pub(crate) fn next_t(&self) -> i64 {
         self.next_t
+    }
+
+    /// The data that a reader of `edition` sees.
+    pub(crate) fn as_of(&self, edition: u64) -> &SeriesData {
+        self.archive().iter().find(|(by, _)| *by > edition).map_or(self, |(_, data)| data)
+    }
+
+    /// Puts edited data in place; keeps the old for readers of older editions.
+    pub(crate) fn replace(&mut self, edition: u64, data: SeriesData) {
+        let mut old = std::mem::replace(self, data);
+        let mut archive = old.rare.as_mut().map(|rare| std::mem::take(&mut rare.archive)).unwrap_or_default();
+        archive.push((edition, Arc::new(old)));
+        self.rare.get_or_insert_default().archive = archive;
+    }
+
+    /// Drops archived data that no reader can ask for; `oldest` is the oldest edition pinned.
+    pub(crate) fn prune_archive(&mut self, oldest: u64) {
+        if let Some(rare) = &mut self.rare {
+            rare.archive.retain(|(replaced_by, _)| *replaced_by > oldest);
+            self.drop_rare();
+        }
+    }
+
+    /// Gives back the room for what is rare, if there is none of it.
+    fn drop_rare(&mut self) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
+    }
+
+    fn archive(&self) -> &[(u64, Arc<SeriesData>)] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.archive)
+    }
+
+    /// The number of the first row still here.
+    fn first_row(&self) -> u64 {
+        self.past.as_ref().map_or(0, |past| past.first_row)
+    }
+
+    fn sealed(&self) -> &[Sealed] {
+        self.past.as_ref().map_or(&[], |past| &past.sealed)
+    }
+
+    /// The time of the open chunk's first row, if it has one.
+    fn open_min_t(&self) -> Option<i64> {
+        self.open.first_t()
     }
 
     fn late(&self) -> &[Late] {
@@ -174,9 +202,9 @@ impl SeriesData {
             (Some(a), Some(b)) => TimeRange::inclusive(a.t, b.t),
             _ => TimeRange::new(0, 0),
         };
-        let open = self.open.last().map(|last| (self.open_min_t, last.t));
-        let first = self.sealed.first().map(|c| c.min_t).or(open.map(|(min_t, _)| min_t));
-        let last = open.map(|(_, max_t)| max_t).or(self.sealed.last().map(|c| c.max_t));
+        let open = self.open_min_t().zip(self.open.last().map(|last| last.t));
+        let first = self.sealed().first().map(|c| c.min_t).or(open.map(|(min_t, _)| min_t));
+        let last = open.map(|(_, max_t)| max_t).or(self.sealed().last().map(|c| c.max_t));
         match (first, last) {
             (Some(first), Some(last)) => late.hull(TimeRange::inclusive(first, last)),
             _ => late,
@@ -237,9 +265,7 @@ impl SeriesData {
         if needed(&self.last) {
             self.rare.get_or_insert_default().older.push(self.last);
         }
-        if self.rare.as_ref().is_some_and(|rare| rare.late.is_empty() && rare.older.is_empty()) {
-            self.rare = None;
-        }
+        self.drop_rare();
     }
 
     /// Begins a chunk at `t`, with room for what the one before it took; returns the bytes that memory grew by.
@@ -252,7 +278,6 @@ impl SeriesData {
             grown = self.seal();
             self.open = gorilla::Encoder::with_room(room);
         }
-        self.open_min_t = t;
         self.open_end_t = t.div_euclid(range_ms).saturating_add(1).saturating_mul(range_ms);
         grown + signed(self.open.allocated_bytes())
     }
@@ -261,10 +286,11 @@ impl SeriesData {
     fn seal(&mut self) -> i64 {
         let open = std::mem::take(&mut self.open);
         let (rows, before) = (open.rows(), open.allocated_bytes());
-        let max_t = open.last().map_or(self.open_min_t, |s| s.t);
+        let (min_t, max_t) = open.first_t().zip(open.last().map(|s| s.t)).unwrap_or_default();
         let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload: open.into_payload() };
         let grown = SEALED_BYTES + signed(chunk.payload.capacity()) - signed(before);
-        self.sealed.push(Sealed { min_t: self.open_min_t, max_t, rows, chunk: Arc::new(chunk) });
+        let sealed = Sealed { min_t, max_t, rows, chunk: Arc::new(chunk) };
+        self.past.get_or_insert_default().sealed.push(sealed);
         self.open_end_t = i64::MIN;
         grown
     }
@@ -272,23 +298,23 @@ impl SeriesData {
     /// The number of the first row that a reader at `lsn` does not see.
     fn visible_end(&self, lsn: Lsn) -> u64 {
         let marks = self.older().iter().chain(std::iter::once(&self.last));
-        marks.into_iter().find(|m| m.lsn > lsn).map_or(self.next_row, |m| m.rows).max(self.first_row)
+        marks.into_iter().find(|m| m.lsn > lsn).map_or(self.next_row, |m| m.rows).max(self.first_row())
     }
 
     /// Whether a reader at `lsn` sees anything.
     pub(crate) fn has_visible(&self, lsn: Lsn) -> bool {
-        self.visible_end(lsn) > self.first_row || self.late().iter().any(|late| late.lsn <= lsn)
+        self.visible_end(lsn) > self.first_row() || self.late().iter().any(|late| late.lsn <= lsn)
     }
 
     /// The chunks that overlap `range`, cut to what a reader at `lsn` sees, in order of their first
     /// timestamp. Copies the open chunk and encodes the late rows.
     pub(crate) fn chunks(&self, lsn: Lsn, range: TimeRange) -> Result<Vec<ChunkHandle>, DecodeError> {
         let end = self.visible_end(lsn);
-        let mut row = self.first_row;
+        let mut row = self.first_row();
         let mut out = Vec::new();
         let visible =
             |row: u64, rows: u32| u32::try_from(end.saturating_sub(row)).unwrap_or(u32::MAX).min(rows);
-        for c in &self.sealed {
+        for c in self.sealed() {
             let rows = visible(row, c.rows);
             row += u64::from(c.rows);
             if c.min_t < range.end() && range.start() <= c.max_t {
@@ -296,12 +322,12 @@ impl SeriesData {
                 out.extend(cut(whole, rows, || Arc::clone(&c.chunk))?);
             }
         }
-        if let Some(last) = self.open.last() {
+        if let (Some(min_t), Some(last)) = (self.open_min_t(), self.open.last()) {
             let rows = visible(row, self.open.rows());
-            if self.open_min_t < range.end() && range.start() <= last.t {
+            if min_t < range.end() && range.start() <= last.t {
                 let payload = || self.open.payload();
                 let chunk = || Arc::new(EncodedChunk { encoding: Encoding::Gorilla, payload: payload() });
-                out.extend(cut((self.open_min_t, last.t, self.open.rows()), rows, chunk)?);
+                out.extend(cut((min_t, last.t, self.open.rows()), rows, chunk)?);
             }
         }
         self.push_late(lsn, range, &mut out);
@@ -330,11 +356,11 @@ impl SeriesData {
         if let Some(last) = self.open.last().filter(|last| last.t == t) {
             return Ok(Some(last.v));
         }
-        let at = self.sealed.partition_point(|c| c.max_t < t);
+        let at = self.sealed().partition_point(|c| c.max_t < t);
         let mut rows = Columns::default();
-        match self.sealed.get(at) {
+        match self.sealed().get(at) {
             Some(c) if c.min_t <= t => c.chunk.decode_into(&mut rows)?,
-            None if self.open.rows() > 0 && self.open_min_t <= t => {
+            None if self.open_min_t().is_some_and(|min_t| min_t <= t) => {
                 gorilla::decode_into(&self.open.payload(), &mut rows)?;
             }
             _ => return Ok(None),
@@ -349,15 +375,16 @@ impl SeriesData {
         if !self.time_range().overlaps(range) {
             return Ok(None);
         }
-        let (next_t, first_row) = (self.next_t, self.first_row);
-        let mut kept = SeriesData { next_t, first_row, next_row: first_row, ..SeriesData::default() };
+        let (next_t, next_row) = (self.next_t, self.first_row());
+        let mut kept = SeriesData { next_t, next_row, ..SeriesData::default() };
+        kept.past.get_or_insert_default().first_row = next_row;
         let late: Vec<Late> =
             self.late().iter().filter(|l| l.lsn > lsn || !range.contains(l.t)).copied().collect();
         let late_gone = self.late().len() - late.len();
         let end = self.visible_end(lsn);
-        let mut row = self.first_row;
+        let mut row = self.first_row();
         let mut gone = 0;
-        for c in &self.sealed {
+        for c in self.sealed() {
             let inside = range.covers(TimeRange::inclusive(c.min_t, c.max_t));
             let rows = u64::from(c.rows);
             match (c.min_t < range.end() && range.start() <= c.max_t, inside && row + rows <= end) {
@@ -379,7 +406,7 @@ impl SeriesData {
 
     fn keep_sealed(&mut self, c: &Sealed) {
         self.next_row += u64::from(c.rows);
-        self.sealed.push(c.clone());
+        self.past.get_or_insert_default().sealed.push(c.clone());
     }
 
     /// Keeps the rows of a chunk that are outside `range` or at `end` and above; returns how many went.
@@ -393,16 +420,14 @@ impl SeriesData {
         let mut rows = Columns::default();
         gorilla::decode_into(payload, &mut rows)?;
         let mut encoder = gorilla::Encoder::new();
-        let mut min_t = None;
         for ((&t, &v), row) in rows.t.iter().zip(&rows.v).zip(first..) {
             if row >= end || !range.contains(t) {
-                min_t.get_or_insert(t);
                 encoder.append(t, v);
             }
         }
         let kept = u64::from(encoder.rows());
-        if let Some(min_t) = min_t {
-            (self.open, self.open_min_t) = (encoder, min_t);
+        if kept > 0 {
+            self.open = encoder;
             self.seal();
             self.next_row += kept;
         }
@@ -416,11 +441,11 @@ impl SeriesData {
         row: u64,
         end: u64,
     ) -> Result<u64, DecodeError> {
-        let max_t = from.open.last().map_or(from.open_min_t, |s| s.t);
-        if !(from.open_min_t < range.end() && range.start() <= max_t) {
+        let (min_t, max_t) = from.open_min_t().zip(from.open.last().map(|s| s.t)).unwrap_or_default();
+        if !(min_t < range.end() && range.start() <= max_t) {
             self.next_row += u64::from(from.open.rows());
             self.open = from.open.clone();
-            (self.open_min_t, self.open_end_t) = (from.open_min_t, from.open_end_t);
+            self.open_end_t = from.open_end_t;
             return Ok(0);
         }
         self.keep_rows(&from.open.payload(), range, row, end)
@@ -429,29 +454,29 @@ impl SeriesData {
     /// Gives the kept rows their numbers: those they had if the newest are all still here, so that
     /// marks of commits after the flush stay true.
     fn renumber(&mut self, before: &SeriesData, late: Vec<Late>, gone: u64) {
-        self.first_row += gone;
+        let first = self.first_row() + gone;
+        self.past.get_or_insert_default().first_row = first;
         self.next_row += gone;
         self.last = before.last;
-        let first = self.first_row;
         self.last.rows = self.last.rows.max(first);
         let older: Vec<Mark> =
             before.older().iter().map(|m| Mark { rows: m.rows.max(first), ..*m }).collect();
         if !late.is_empty() || !older.is_empty() {
-            self.rare = Some(Box::new(Rare { late, older }));
+            self.rare = Some(Box::new(Rare { late, older, archive: Vec::new() }));
         }
     }
 
     /// The bytes of chunks and late rows.
     pub(crate) fn bytes(&self) -> u64 {
-        let sealed: usize = self.sealed.iter().map(|c| c.chunk.payload.capacity()).sum();
+        let sealed: usize = self.sealed().iter().map(|c| c.chunk.payload.capacity()).sum();
         let late = std::mem::size_of_val(self.late());
         let bytes = sealed + self.open.allocated_bytes() + late;
-        bytes as u64 + SEALED_BYTES.unsigned_abs() * self.sealed.len() as u64
+        bytes as u64 + SEALED_BYTES.unsigned_abs() * self.sealed().len() as u64
     }
 
     /// The rows here, late ones included, seen or not.
     pub(crate) fn rows(&self) -> u64 {
-        self.next_row - self.first_row + self.late().len() as u64
+        self.next_row - self.first_row() + self.late().len() as u64
     }
 }
 

@@ -10,6 +10,7 @@ use crate::error::{AppendError, Error, Result};
 use crate::head::series::Series;
 use crate::head::{Gate, Head, RUN, Shard, place};
 use crate::model::{Lsn, SeriesRef};
+use crate::sync::RwLock;
 use crate::wal::WalSample;
 
 /// One row of a batch.
@@ -71,18 +72,18 @@ impl Head {
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             };
-            let (shard, at) = place(slot);
+            let (shard, _) = place(slot);
             let Some(lock) = self.shards.get(shard) else { break };
             let mut shard = lock.write();
-            let first_of_run = at - slot as usize % RUN;
-            while let Some(row) = rest.first().filter(|row| row.series.run() == first.series.run()) {
-                let gates = shard.gates.get_mut(first_of_run..).unwrap_or_default();
-                let before = out.accepted.len();
-                let common = rest.iter().map_while(|row| row.pass(first.series.run(), gates, limit));
-                out.accepted.extend(common);
-                let passed = out.accepted.len() - before;
+            let run = first.series.run();
+            while let Some(row) = rest.first().filter(|row| row.series.run() == run) {
+                let passed = shard.run_of(slot).map_or(0, |(gates, _)| {
+                    rest.iter().take_while(|row| row.passes(run, gates, limit)).count()
+                });
                 if passed > 0 {
-                    rest = rest.get(passed..).unwrap_or_default();
+                    let (common, after) = rest.split_at_checked(passed).unwrap_or((rest, &[]));
+                    out.accepted.extend(common.iter().map(Row::accepted));
+                    rest = after;
                     continue;
                 }
                 match self.judge_row(&shard, row, limit, &mut late, out)? {
@@ -112,7 +113,7 @@ impl Head {
         let (Some(gate), Some(Some(series))) = (shard.gates.get(at), shard.series.get(at)) else {
             return stale;
         };
-        if gate.generation != Some(generation) {
+        if gate.generation != u32::from(generation) {
             return stale;
         }
         if row.t == i64::MAX {
@@ -161,18 +162,19 @@ impl Head {
     /// Calls `f` with each row and its series, under the lock of its shard.
     #[inline]
     fn for_each_of(&self, rows: &[WalSample], mut f: impl FnMut(&mut Gate, &mut Series, &WalSample)) {
-        for run in rows.chunk_by(|a, b| a.series as usize / RUN == b.series as usize / RUN) {
-            let Some(first) = run.first() else { continue };
-            let (shard, at) = place(first.series);
-            let Some(lock) = self.shards.get(shard) else { continue };
-            let mut shard = lock.write();
-            let Shard { gates, series } = &mut *shard;
-            let first_of_run = at - first.series as usize % RUN;
-            let gates = gates.get_mut(first_of_run..).unwrap_or_default();
-            let series = series.get_mut(first_of_run..).unwrap_or_default();
-            for row in run {
+        let mut rest = rows.iter();
+        while let Some(first) = rest.as_slice().first() {
+            let run = first.series as usize / RUN;
+            let (shard, _) = place(first.series);
+            let mut shard = self.shards.get(shard).map(RwLock::write);
+            let Some((gates, series)) = shard.as_mut().and_then(|shard| shard.run_of(first.series)) else {
+                rest.next();
+                continue;
+            };
+            while let Some(row) = rest.as_slice().first().filter(|row| row.series as usize / RUN == run) {
+                rest.next();
                 let at = row.series as usize % RUN;
-                if let (Some(gate), Some(Some(series))) = (gates.get_mut(at), series.get_mut(at)) {
+                if let (gate, Some(series)) = (&mut gates[at], &mut series[at]) {
                     f(gate, series, row);
                 }
             }
@@ -181,20 +183,25 @@ impl Head {
 }
 
 impl Row {
-    /// The accepted row, if it is of this run of slots, its series lives, and it is the newest and not above `limit`;
-    /// the next one must be newer still.
+    /// Whether it is of this run of slots, its series lives, and it is the newest and not above `limit`; the next one must
+    /// then be newer still.
     #[inline(always)]
-    fn pass(&self, run: u64, gates: &mut [Gate], limit: i64) -> Option<WalSample> {
+    fn passes(&self, run: u64, gates: &mut [Gate; RUN], limit: i64) -> bool {
         let (slot, generation) = self.series.parts();
-        let gate = gates.get_mut(slot as usize % RUN)?;
+        let gate = &mut gates[slot as usize % RUN];
         let passes = self.series.run() == run
-            && gate.generation == Some(generation)
+            && gate.generation == u32::from(generation)
             && (gate.next_t..=limit).contains(&self.t);
-        if !passes {
-            return None;
+        if passes {
+            gate.next_t = self.t + 1;
         }
-        gate.next_t = self.t + 1;
-        Some(WalSample { series: slot, t: self.t, v: self.v })
+        passes
+    }
+
+    /// What is stored of it.
+    fn accepted(&self) -> WalSample {
+        let (series, _) = self.series.parts();
+        WalSample { series, t: self.t, v: self.v }
     }
 }
 

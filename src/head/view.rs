@@ -45,7 +45,7 @@ impl HeadView {
         let (shard, at) = place(slot);
         let Some(shard) = self.head.shards.get(shard) else { return false };
         match shard.read().series.get(at) {
-            Some(Some(series)) => series.as_of(self.pin.edition()).has_visible(self.pin.lsn()),
+            Some(Some(series)) => series.data.as_of(self.pin.edition()).has_visible(self.pin.lsn()),
             _ => false,
         }
     }
@@ -61,9 +61,11 @@ impl Source for HeadView {
     }
 
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesStream>> {
-        let ids = postings::select(&*self.head.index.read(), matchers)?;
-        let mut series: Vec<(Labels, u32)> =
-            ids.iter().filter_map(|slot| Some((self.head.labels_of(slot)?, slot))).collect();
+        let index = self.head.index.read();
+        let ids = postings::select(&*index, matchers)?;
+        let named = |slot| index.labels_of(slot).map(|(labels, generation)| (labels, slot, generation));
+        let mut series: Vec<(Labels, u32, u16)> = ids.iter().filter_map(named).collect();
+        drop(index);
         series.sort_unstable();
         Ok(Box::new(Stream { view: self.clone(), range, series: series.into_iter() }))
     }
@@ -93,20 +95,20 @@ impl Source for HeadView {
 struct Stream {
     view: HeadView,
     range: TimeRange,
-    series: std::vec::IntoIter<(Labels, u32)>,
+    series: std::vec::IntoIter<(Labels, u32, u16)>,
 }
 
 impl SeriesStream for Stream {
     fn next(&mut self) -> Result<Option<SourceSeries>> {
-        for (labels, slot) in self.series.by_ref() {
+        for (labels, slot, generation) in self.series.by_ref() {
             let (shard, at) = place(slot);
             let Some(shard) = self.view.head.shards.get(shard) else { continue };
             let shard = shard.read();
             let Some(Some(series)) = shard.series.get(at) else { continue };
-            if series.labels != labels {
+            if series.generation != generation {
                 continue;
             }
-            let data = series.as_of(self.view.pin.edition());
+            let data = series.data.as_of(self.view.pin.edition());
             let chunks = data.chunks(self.view.pin.lsn(), self.range);
             let chunks = chunks.map_err(|e| Error::corrupt("(head)", 0, e))?;
             if !chunks.is_empty() {

@@ -111,7 +111,9 @@ impl Postings {
     /// Of series with these labels.
     pub fn new(labels: impl IntoIterator<Item = Labels>) -> Postings {
         let mut index = MemIndex::default();
-        (0..).zip(labels).for_each(|(id, labels)| index.insert(id, &labels));
+        for (id, labels) in (0..).zip(labels) {
+            index.insert(id, &labels);
+        }
         Postings(index)
     }
 

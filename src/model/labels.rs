@@ -208,6 +208,17 @@ impl Sorted {
     }
 }
 
+/// Appends the canonical form of a pair.
+pub(crate) fn push_pair(out: &mut Vec<u8>, name: &str, value: &str) {
+    push_part(out, name);
+    push_part(out, value);
+}
+
+/// Name and value of a pair in canonical form.
+pub(crate) fn pair_of(pair: &[u8]) -> Option<(&str, &str)> {
+    Pairs(pair).next()
+}
+
 fn push_part(out: &mut Vec<u8>, part: &str) {
     let mut n = part.len() as u64;
     while n >= 0x80 {

@@ -25,7 +25,8 @@ mod time;
 pub use cancel::Cancel;
 pub use labels::Labels;
 pub(crate) use labels::{
-    MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LABELS_BYTES, METRIC_NAME,
+    MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LABELS_BYTES, METRIC_NAME, pair_of,
+    push_pair,
 };
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Metadata, MetricType};

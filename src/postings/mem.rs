@@ -1,96 +1,194 @@
 //! An index of label pairs in memory, which grows and shrinks: that of the head.
 //!
 //! ```text
-//!   "job"      ─▶ all: {0,1,2,…}     "node"  ─▶ {0,2,5,…}
-//!                                    "redis" ─▶ 1
-//!   "instance" ─▶ all: {0,1,2,…}     "a:9100" ─▶ 0          most pairs of a high-cardinality label
-//!                                    "b:9100" ─▶ {2, 7}      have one series, or a few
+//!   pair "job" "node" ──hash──▶ number ─▶ { text, name, ids }
+//!   name "job" ─▶ { all: ids, values: value ─▶ number of the pair, sorted }
+//!   a label set is the numbers of its pairs
 //! ```
 //!
-//! Values are sorted, so that a prefix is a range. A list of ids is one number in place, then a
-//! short sorted vector, then a bitmap: a bitmap of one element takes over a hundred bytes, and
-//! with a million series there may be millions of pairs with one.
+//! A pair is kept once, in the canonical form of label sets, and is a number to everybody else: a label set of
+//! six pairs takes 24 bytes here. Sets come in the order of their targets, so a pair is first compared with that in
+//! the same place of the set before; only if that is another it is hashed.
 //!
-//! Invariants: `all` of a label is the union of its values; no list and no label is empty.
-//! Cost: insertion and removal are logarithmic in the values of each label of the series; memory
-//! is about 64 bytes and the value's length for a pair, and 2 to 4 bytes for each of its series.
+//! Values are sorted, so that a prefix is a range. Numbers of pairs that are gone are given out again after [`MemIndex::release`], so that who remembers
+//! something by number can forget it before.
+//!
+//! Invariants: `all` of a name is the union of its pairs; no pair and no name is without series.
+//! Cost: to insert a set takes a comparison or a hash for each of its pairs, and an addition to each list (see
+//! `ids`); a pair that is new, about 120 bytes and twice its text.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
 use std::ops::Bound;
 
+use foldhash::fast::RandomState;
 use roaring::RoaringBitmap;
 
 use super::TermIndex;
+use super::ids::Ids;
+use super::numbers::Numbers;
 use crate::error::Result;
-use crate::model::Labels;
+use crate::model::{Labels, pair_of, push_pair};
 
-/// The longest list that is kept as a vector.
-const FEW: usize = 16;
-/// What a pair takes besides its value: key, list, and the tree's slack, in bytes.
-const PAIR_BYTES: usize = 64;
+/// What a pair takes besides its text: itself, and its entries in table and tree, with their slack.
+const PAIR_BYTES: usize = 120;
+/// What a series takes for each of its pairs: the number in its set, and its part of a run in the two lists.
+const PLACE_BYTES: usize = 8;
 
 /// An index of label pairs in memory.
 #[derive(Debug, Default)]
 pub(crate) struct MemIndex {
-    all: RoaringBitmap,
-    labels: BTreeMap<Box<str>, Label>,
-    pairs: usize,
+    all: Ids,
+    pairs: Vec<Pair>,
+    free_pairs: Vec<u32>,
+    by_text: Numbers,
+    hasher: RandomState,
+    names: Vec<Name>,
+    free_names: Vec<u32>,
+    by_name: BTreeMap<Box<str>, u32>,
+    /// The pairs of the set that was inserted last.
+    recent: Vec<u32>,
     memory_bytes: usize,
+}
+
+/// A pair; its text is empty where there is none.
+#[derive(Debug, Default)]
+struct Pair {
+    text: Box<[u8]>,
+    ids: Ids,
+    name: u32,
 }
 
 /// One label name.
 #[derive(Debug, Default)]
-struct Label {
-    all: RoaringBitmap,
-    values: BTreeMap<Box<str>, Ids>,
-}
-
-/// The series that have one pair: sorted, unique, at least one.
-#[derive(Debug)]
-enum Ids {
-    One(u32),
-    Few(Vec<u32>),
-    Many(RoaringBitmap),
+struct Name {
+    text: Box<str>,
+    all: Ids,
+    /// Each with the number of its pair.
+    values: BTreeMap<Box<str>, u32>,
 }
 
 impl MemIndex {
-    /// Adds a series. An id that is there already must be there with the same labels.
-    pub(crate) fn insert(&mut self, id: u32, labels: &Labels) {
-        if !self.all.insert(id) {
-            return;
-        }
-        for (name, value) in labels.iter() {
-            self.memory_bytes += size_of::<u32>();
-            // Nearly always the name is there: look before allocating a key.
-            let is_new = match self.labels.get_mut(name) {
-                Some(label) => label.insert(id, value),
-                None => self.labels.entry(name.into()).or_default().insert(id, value),
-            };
-            if is_new {
-                self.pairs += 1;
-                self.memory_bytes += PAIR_BYTES + value.len();
+    /// Adds a series; answers with the numbers of its pairs, in its order. An id that is there already must be there with
+    /// the same labels.
+    pub(crate) fn insert(&mut self, id: u32, labels: &Labels) -> &[u32] {
+        self.all.insert(id);
+        let mut count = 0;
+        for (place, text) in labels.canonical_pairs().enumerate() {
+            let number = self.number(place, text);
+            match self.recent.get_mut(place) {
+                Some(recent) => *recent = number,
+                None => self.recent.push(number),
             }
+            if let Some(pair) = self.pairs.get_mut(number as usize) {
+                pair.ids.insert(id);
+                if let Some(name) = self.names.get_mut(pair.name as usize) {
+                    name.all.insert(id);
+                }
+            }
+            count = place + 1;
+        }
+        self.recent.truncate(count);
+        self.memory_bytes += count * PLACE_BYTES;
+        &self.recent
+    }
+
+    /// The number of a pair, which is new or not, at this place of a set.
+    #[inline]
+    fn number(&mut self, place: usize, text: &[u8]) -> u32 {
+        let recent = self.recent.get(place).copied();
+        if let Some(number) = recent.filter(|number| self.text(*number) == text) {
+            return number;
+        }
+        let hash = self.hasher.hash_one(text);
+        match self.find(hash, text) {
+            Some(number) => number,
+            None => self.add(hash, text),
         }
     }
 
-    /// Removes a series that was inserted with these labels.
-    pub(crate) fn remove(&mut self, id: u32, labels: &Labels) {
-        if !self.all.remove(id) {
-            return;
+    fn find(&self, hash: u64, text: &[u8]) -> Option<u32> {
+        self.by_text.find(hash, |number| self.text(number) == text)
+    }
+
+    /// The canonical form of a pair; empty if there is none of this number.
+    pub(crate) fn text(&self, number: u32) -> &[u8] {
+        self.pairs.get(number as usize).map_or(&[], |pair| &pair.text)
+    }
+
+    #[cold]
+    fn add(&mut self, hash: u64, text: &[u8]) -> u32 {
+        let (name, value) = pair_of(text).unwrap_or_default();
+        let name = self.name_number(name);
+        let pair = Pair { text: text.into(), ids: Ids::default(), name };
+        let number = enter(&mut self.pairs, &mut self.free_pairs, pair);
+        self.by_text.insert(hash, number);
+        self.memory_bytes += PAIR_BYTES + 2 * text.len();
+        if let Some(name) = self.names.get_mut(name as usize) {
+            name.values.insert(value.into(), number);
         }
-        for (name, value) in labels.iter() {
-            let Some(label) = self.labels.get_mut(name) else { continue };
-            label.all.remove(id);
-            self.memory_bytes = self.memory_bytes.saturating_sub(size_of::<u32>());
-            if label.values.get_mut(value).is_some_and(|ids| ids.remove(id)) {
-                label.values.remove(value);
-                self.pairs = self.pairs.saturating_sub(1);
-                self.memory_bytes = self.memory_bytes.saturating_sub(PAIR_BYTES + value.len());
-            }
-            if label.values.is_empty() {
-                self.labels.remove(name);
+        number
+    }
+
+    fn name_number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.by_name.get(name) {
+            return *number;
+        }
+        let new = Name { text: name.into(), ..Name::default() };
+        let number = enter(&mut self.names, &mut self.free_names, new);
+        self.by_name.insert(name.into(), number);
+        number
+    }
+
+    /// Removes series whose pairs these are (unsorted, repeated). Answers with the numbers of pairs that no series has any
+    /// more: they are given out again after [`release`](MemIndex::release).
+    pub(crate) fn remove(&mut self, ids: &RoaringBitmap, mut pairs: Vec<u32>) -> Vec<u32> {
+        let places = pairs.len() * PLACE_BYTES;
+        self.memory_bytes = self.memory_bytes.saturating_sub(places);
+        pairs.sort_unstable();
+        pairs.dedup();
+        self.all.remove_all(ids);
+        let mut names = BTreeSet::new();
+        pairs.retain(|number| {
+            let Some(pair) = self.pairs.get_mut(*number as usize) else { return false };
+            pair.ids.remove_all(ids);
+            names.insert(pair.name);
+            pair.ids.is_empty()
+        });
+        for number in &pairs {
+            let Some(pair) = self.pairs.get_mut(*number as usize) else { continue };
+            let text = std::mem::take(&mut pair.text);
+            self.by_text.remove(self.hasher.hash_one(&*text), *number);
+            self.memory_bytes = self.memory_bytes.saturating_sub(PAIR_BYTES + 2 * text.len());
+            if let (Some(name), Some((_, value))) = (self.names.get_mut(pair.name as usize), pair_of(&text)) {
+                name.values.remove(value);
             }
         }
+        for number in names {
+            self.shrink_name(number, ids);
+        }
+        pairs
+    }
+
+    /// Takes ids from a name, which goes if it has no value any more.
+    fn shrink_name(&mut self, number: u32, ids: &RoaringBitmap) {
+        let Some(name) = self.names.get_mut(number as usize) else { return };
+        name.all.remove_all(ids);
+        if name.values.is_empty() {
+            let gone = std::mem::take(name);
+            self.by_name.remove(&gone.text);
+            self.free_names.push(number);
+        }
+    }
+
+    /// The numbers of pairs that were removed may be those of others.
+    pub(crate) fn release(&mut self, pairs: &[u32]) {
+        self.free_pairs.extend_from_slice(pairs);
+    }
+
+    /// The memory that it takes, about, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
     }
 
     /// The number of series.
@@ -102,60 +200,87 @@ impl MemIndex {
     /// The number of distinct label pairs.
     #[cfg(test)]
     pub(crate) fn pair_count(&self) -> usize {
-        self.pairs
-    }
-
-    /// The memory that it takes, about, in bytes.
-    #[cfg(test)]
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.memory_bytes
+        self.by_text.len()
     }
 
     /// The label names, sorted.
     #[cfg(test)]
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.labels.keys().map(|name| &**name)
+        self.by_name.keys().map(|name| &**name)
     }
 
     /// The values of one label, sorted, each with the number of its series.
     #[cfg(test)]
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (&str, u64)> {
-        let values = self.labels.get(name).map(|label| &label.values);
-        values.into_iter().flatten().map(|(value, ids)| (&**value, ids.len()))
+        self.pairs_of(name, "").map(|(value, pair)| (value, pair.ids.len()))
+    }
+
+    fn name(&self, name: &str) -> Option<&Name> {
+        self.names.get(*self.by_name.get(name)? as usize)
+    }
+
+    fn pair(&self, name: &str, value: &str) -> Option<&Pair> {
+        let mut text = Vec::with_capacity(name.len() + value.len() + 6);
+        push_pair(&mut text, name, value);
+        let number = self.find(self.hasher.hash_one(&*text), &text)?;
+        self.pairs.get(number as usize)
+    }
+
+    /// The pairs of a name whose value starts with `prefix`, with the values, sorted.
+    fn pairs_of<'a>(&'a self, name: &str, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Pair)> {
+        let range = (Bound::Included(prefix), Bound::Unbounded);
+        let values = self.name(name).into_iter().flat_map(move |name| name.values.range::<str, _>(range));
+        let values = values.take_while(move |(value, _)| value.starts_with(prefix));
+        values.filter_map(|(value, number)| Some((&**value, self.pairs.get(*number as usize)?)))
     }
 
     /// Adds the names of labels that one of `series` has.
     pub(crate) fn names_of(&self, series: &RoaringBitmap, out: &mut BTreeSet<String>) {
-        for (name, label) in &self.labels {
-            if !out.contains(&**name) && !label.all.is_disjoint(series) {
-                out.insert(String::from(&**name));
+        for (text, number) in &self.by_name {
+            let has = |name: &Name| name.all.intersects(series);
+            if !out.contains(&**text) && self.names.get(*number as usize).is_some_and(has) {
+                out.insert(String::from(&**text));
             }
         }
     }
 
     /// Adds the values of one label that one of `series` has.
     pub(crate) fn values_of(&self, name: &str, series: &RoaringBitmap, out: &mut BTreeSet<String>) {
-        let values = self.labels.get(name).map(|label| &label.values);
-        for (value, ids) in values.into_iter().flatten() {
-            if !out.contains(&**value) && ids.intersects(series) {
-                out.insert(String::from(&**value));
+        for (value, pair) in self.pairs_of(name, "") {
+            if !out.contains(value) && pair.ids.intersects(series) {
+                out.insert(String::from(value));
             }
         }
     }
 }
 
+/// Puts something where there is a free place, or behind all; its place. There are never 2^32 of them: they would not fit
+/// into memory.
+fn enter<T>(all: &mut Vec<T>, free: &mut Vec<u32>, new: T) -> u32 {
+    if let Some(number) = free.pop()
+        && let Some(place) = all.get_mut(number as usize)
+    {
+        *place = new;
+        return number;
+    }
+    all.push(new);
+    u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
+}
+
 impl TermIndex for MemIndex {
     fn all(&self) -> Result<RoaringBitmap> {
-        Ok(self.all.clone())
+        let mut out = RoaringBitmap::new();
+        self.all.unite_into(&mut out);
+        Ok(out)
     }
 
     fn exact(&self, name: &str, value: &str) -> Result<RoaringBitmap> {
-        let label = self.labels.get(name);
-        if value.is_empty() {
-            return Ok(label.map(|l| l.all.clone()).unwrap_or_default());
-        }
         let mut out = RoaringBitmap::new();
-        if let Some(ids) = label.and_then(|l| l.values.get(value)) {
+        let ids = match value.is_empty() {
+            true => self.name(name).map(|name| &name.all),
+            false => self.pair(name, value).map(|pair| &pair.ids),
+        };
+        if let Some(ids) = ids {
             ids.unite_into(&mut out);
         }
         Ok(out)
@@ -168,106 +293,18 @@ impl TermIndex for MemIndex {
         keep: &mut dyn FnMut(&str) -> bool,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
-        let Some(label) = self.labels.get(name) else { return Ok(()) };
-        let range = label.values.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        for (value, ids) in range.take_while(|(value, _)| value.starts_with(prefix)) {
+        for (value, pair) in self.pairs_of(name, prefix) {
             if keep(value) {
-                ids.unite_into(out);
+                pair.ids.unite_into(out);
             }
         }
         Ok(())
     }
 
     fn exact_many(&self, name: &str, values: &[String], out: &mut RoaringBitmap) -> Result<()> {
-        let Some(label) = self.labels.get(name) else { return Ok(()) };
-        for ids in values.iter().filter_map(|value| label.values.get(value.as_str())) {
-            ids.unite_into(out);
+        for pair in values.iter().filter_map(|value| self.pair(name, value)) {
+            pair.ids.unite_into(out);
         }
         Ok(())
-    }
-}
-
-impl Label {
-    /// Adds a series with this value; whether it is the first one.
-    fn insert(&mut self, id: u32, value: &str) -> bool {
-        self.all.insert(id);
-        match self.values.get_mut(value) {
-            Some(ids) => {
-                ids.insert(id);
-                false
-            }
-            None => {
-                self.values.insert(value.into(), Ids::One(id));
-                true
-            }
-        }
-    }
-}
-
-impl Ids {
-    #[cfg(test)]
-    fn len(&self) -> u64 {
-        match self {
-            Ids::One(_) => 1,
-            Ids::Few(ids) => ids.len() as u64,
-            Ids::Many(ids) => ids.len(),
-        }
-    }
-
-    fn insert(&mut self, id: u32) {
-        match self {
-            Ids::One(one) if *one == id => {}
-            Ids::One(one) => *self = Ids::Few(vec![id.min(*one), id.max(*one)]),
-            Ids::Few(ids) => {
-                if let Err(at) = ids.binary_search(&id) {
-                    ids.insert(at, id);
-                }
-                if ids.len() > FEW {
-                    *self = Ids::Many(ids.iter().copied().collect());
-                }
-            }
-            Ids::Many(ids) => {
-                ids.insert(id);
-            }
-        }
-    }
-
-    /// Removes an id; answers whether none is left, in which case the list is to be dropped.
-    fn remove(&mut self, id: u32) -> bool {
-        match self {
-            Ids::One(one) => return *one == id,
-            Ids::Few(ids) => {
-                ids.retain(|kept| *kept != id);
-                if let [one] = ids.as_slice() {
-                    *self = Ids::One(*one);
-                }
-            }
-            Ids::Many(ids) => {
-                ids.remove(id);
-                // Half of what made it a bitmap, so that it does not change to and fro.
-                if ids.len() <= FEW as u64 / 2 {
-                    *self = Ids::Few(ids.iter().collect());
-                }
-            }
-        }
-        false
-    }
-
-    fn intersects(&self, series: &RoaringBitmap) -> bool {
-        match self {
-            Ids::One(id) => series.contains(*id),
-            Ids::Few(ids) => ids.iter().any(|id| series.contains(*id)),
-            Ids::Many(ids) => !ids.is_disjoint(series),
-        }
-    }
-
-    fn unite_into(&self, out: &mut RoaringBitmap) {
-        match self {
-            Ids::One(id) => {
-                out.insert(*id);
-            }
-            Ids::Few(ids) => out.extend(ids.iter().copied()),
-            Ids::Many(ids) => *out |= ids,
-        }
     }
 }

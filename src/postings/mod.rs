@@ -24,11 +24,14 @@ use roaring::RoaringBitmap;
 use crate::error::Result;
 use crate::model::Matcher;
 
+mod ids;
 mod mem;
+mod numbers;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use mem::MemIndex;
+pub(crate) use numbers::Numbers;
 
 /// Answers what series have a label pair: implemented by a block's index and by the head.
 pub(crate) trait TermIndex {

@@ -248,20 +248,24 @@ fn lists_grow_and_shrink_through_all_their_forms() {
     let mut index = MemIndex::default();
     let shared = |id: u32| labels(&[("job", "x"), ("id", &id.to_string())]);
     let ids = |index: &MemIndex| index.exact("job", "x").unwrap().into_iter().collect::<Vec<_>>();
+    let mut pairs = vec![Vec::new(); 100];
     for id in (0..100).rev() {
-        index.insert(id, &shared(id));
-        index.insert(id, &shared(id));
+        pairs[id as usize] = index.insert(id, &shared(id)).to_vec();
         assert_eq!(ids(&index), (id..100).collect::<Vec<_>>());
     }
     assert_eq!((index.series_count(), index.pair_count()), (100, 101));
     for id in 0..100 {
         assert!(index.memory_bytes() > 0);
-        index.remove(id, &shared(id));
-        index.remove(id, &shared(id));
+        let gone = index.remove(&RoaringBitmap::from_iter([id]), pairs[id as usize].clone());
+        assert_eq!(gone.len(), if id == 99 { 2 } else { 1 }, "job=x stays until the last");
+        index.release(&gone);
         assert_eq!(ids(&index), (id + 1..100).collect::<Vec<_>>());
         assert_eq!(index.exact("id", &id.to_string()).unwrap().len(), 0);
     }
     assert_eq!((index.series_count(), index.pair_count(), index.memory_bytes()), (0, 0, 0));
+    let again = index.insert(7, &shared(7));
+    assert!(again.iter().all(|number| *number < 101), "numbers are given out again: {again:?}");
+    index.remove(&RoaringBitmap::from_iter([7]), (0..101).collect());
     assert_eq!(index.names().count(), 0);
 }
 
@@ -315,7 +319,9 @@ proptest! {
     ) {
         let mut index = index(&series);
         for &id in removed.iter().filter(|id| **id < series.len()) {
-            index.remove(id as u32, &series[id]);
+            let mut pairs = index.insert(id as u32, &series[id]).to_vec();
+            pairs.reverse();
+            index.remove(&RoaringBitmap::from_iter([id as u32]), pairs);
         }
         let naive: RoaringBitmap = (0..series.len() as u32)
             .filter(|id| !removed.contains(&(*id as usize)))

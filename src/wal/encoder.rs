@@ -3,7 +3,8 @@
 //! ```text
 //!   slot ──slots[slot]──▶ (stamp, number)      stamp ≠ the segment's: not told in it yet
 //!                              │
-//!   labels ──strings──▶ string numbers ──▶ News      numbers ──▶ columns (format::wal_commit)
+//!   pair ──pairs[pair]──▶ (stamp, name, value) ──▶ News      numbers ──▶ columns (format::wal_commit)
+//!     └─ another stamp: text ──strings──▶ string numbers
 //! ```
 //!
 //! Everything that a record changes here is taken back by [`SegmentEncoder::roll_back`], so that a
@@ -17,7 +18,7 @@ use std::hash::BuildHasher;
 use super::{LabelsOf, WalSample};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::wal_commit::{Encoder, News, State, Undo};
-use crate::model::Labels;
+use crate::model::pair_of;
 
 /// A slot's number in the segment with this stamp.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,12 +27,22 @@ struct Slot {
     number: u32,
 }
 
+/// The strings of a label pair in the segment with this stamp.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pair {
+    stamp: u32,
+    name: u32,
+    value: u32,
+}
+
 /// What the active segment was told, and the buffers to tell it more.
 #[derive(Debug)]
 pub(super) struct SegmentEncoder {
     /// The active segment's stamp; 0 is no segment's.
     stamp: u32,
     slots: Vec<Slot>,
+    /// By the head's numbers.
+    known: Vec<Pair>,
     strings: Strings,
     state: State,
     undo: Undo,
@@ -49,6 +60,7 @@ impl SegmentEncoder {
         SegmentEncoder {
             stamp: 1,
             slots: Vec::new(),
+            known: Vec::new(),
             strings: Strings::default(),
             state: State::default(),
             undo: Undo::default(),
@@ -65,6 +77,7 @@ impl SegmentEncoder {
         self.stamp = self.stamp.wrapping_add(1);
         if self.stamp == 0 {
             self.slots.clear();
+            self.known.clear();
             self.stamp = 1;
         }
         self.strings.clear();
@@ -75,6 +88,13 @@ impl SegmentEncoder {
     pub(super) fn forget(&mut self, slot: u32) {
         if let Some(slot) = self.slots.get_mut(slot as usize) {
             slot.stamp = 0;
+        }
+    }
+
+    /// The number will be another pair's.
+    pub(super) fn forget_pair(&mut self, pair: u32) {
+        if let Some(pair) = self.known.get_mut(pair as usize) {
+            pair.stamp = 0;
         }
     }
 
@@ -89,17 +109,28 @@ impl SegmentEncoder {
         self.undo.begin(&self.state);
         self.new_slots.clear();
         self.news.clear();
-        self.numbers.clear();
-        self.numbers.reserve(samples.len());
-        for sample in samples {
-            let number = match self.slots.get(sample.series as usize) {
-                Some(slot) if slot.stamp == self.stamp => slot.number,
-                _ => self.tell(sample.series, labels)?,
-            };
-            self.numbers.push(number);
+        self.numbers.resize(samples.len(), 0);
+        let mut done = self.number_known(samples, 0);
+        while let Some(sample) = samples.get(done) {
+            let number = self.tell(sample.series, labels)?;
+            if let Some(place) = self.numbers.get_mut(done) {
+                *place = number;
+            }
+            done = self.number_known(samples, done + 1);
         }
         self.columns.encode(&self.news, (samples, &self.numbers), (&mut self.state, &mut self.undo), out);
         Ok(())
+    }
+
+    /// Numbers samples from the one at `from` on, up to the first of a series that was not told yet; where that is.
+    fn number_known(&mut self, samples: &[WalSample], from: usize) -> usize {
+        let places = samples.iter().zip(&mut self.numbers).skip(from);
+        let known = |(sample, place): (&WalSample, &mut u32)| {
+            let slot = self.slots.get(sample.series as usize).filter(|slot| slot.stamp == self.stamp)?;
+            *place = slot.number;
+            Some(())
+        };
+        from + places.map_while(known).count()
     }
 
     /// Everything is as before the last [`encode`](SegmentEncoder::encode).
@@ -109,19 +140,21 @@ impl SegmentEncoder {
                 slot.stamp = 0;
             }
         }
-        self.strings.truncate(self.undo.strings());
+        // Pairs that it told have strings from there on; so have some that stand in the table for another segment.
+        let strings = self.undo.strings();
+        for pair in self.known.iter_mut().filter(|pair| pair.name.max(pair.value) >= strings) {
+            pair.stamp = 0;
+        }
+        self.strings.truncate(strings);
         self.undo.roll_back(&self.numbers, &mut self.state);
     }
 
     #[cold]
     fn tell(&mut self, slot: u32, labels: &dyn LabelsOf) -> Result<u32> {
-        let Some(labels) = labels.labels_of(slot) else {
-            return Err(Error::new(ErrorKind::InvalidArgument, "a sample is of a series that is not there"));
-        };
         let Some(number) = self.state.next_series() else {
             return Err(Error::new(ErrorKind::Ceiling, "too many series in one segment of the log"));
         };
-        self.collect_pairs(&labels)?;
+        self.collect_pairs(slot, labels)?;
         self.news.add_series(&mut self.state, &self.pairs);
         let place = slot as usize;
         if self.slots.len() <= place {
@@ -134,12 +167,38 @@ impl SegmentEncoder {
         Ok(number)
     }
 
-    fn collect_pairs(&mut self, labels: &Labels) -> Result<()> {
+    /// The string numbers of a slot's labels.
+    fn collect_pairs(&mut self, slot: u32, labels: &dyn LabelsOf) -> Result<()> {
         self.pairs.clear();
-        for (name, value) in labels.iter() {
-            let name = self.string(name)?;
-            let value = self.string(value)?;
-            self.pairs.push((name, value));
+        let mut told = Ok(());
+        labels.pairs_of(slot, &mut |number, text| {
+            if told.is_ok() {
+                told = self.collect_pair(number, text);
+            }
+        });
+        told?;
+        match self.pairs.is_empty() {
+            false => Ok(()),
+            true => Err(Error::new(ErrorKind::InvalidArgument, "a sample is of a series that is not there")),
+        }
+    }
+
+    fn collect_pair(&mut self, number: Option<u32>, text: &[u8]) -> Result<()> {
+        let known = number.and_then(|number| self.known.get(number as usize));
+        if let Some(pair) = known.filter(|pair| pair.stamp == self.stamp) {
+            self.pairs.push((pair.name, pair.value));
+            return Ok(());
+        }
+        let (name, value) = pair_of(text).unwrap_or_default();
+        let (name, value) = (self.string(name)?, self.string(value)?);
+        self.pairs.push((name, value));
+        if let Some(place) = number.map(|number| number as usize) {
+            if self.known.len() <= place {
+                self.known.resize(place + 1, Pair::default());
+            }
+            if let Some(pair) = self.known.get_mut(place) {
+                *pair = Pair { stamp: self.stamp, name, value };
+            }
         }
         Ok(())
     }
@@ -214,6 +273,7 @@ fn part<'a>(bytes: &'a [u8], ends: &[usize], number: u32) -> &'a [u8] {
 mod tests {
     use super::*;
     use crate::labels;
+    use crate::model::Labels;
 
     fn sample(series: u32, v: f64) -> WalSample {
         WalSample { series, t: 1, v }

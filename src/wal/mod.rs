@@ -42,8 +42,8 @@
 //!
 //! # Cost
 //! One `append` and at most one `allocate` a commit; 26 bytes of frame and about ten more of payload,
-//! then half a byte a sample and what its value changed by. Memory: 8 bytes a slot, 8 bytes a series
-//! of the active segment, and the segment's strings once.
+//! then half a byte a sample and what its value changed by. Memory: 8 bytes a slot, 12 a label pair,
+//! 8 a series of the active segment, and the segment's strings once.
 //!
 //! | file | what |
 //! |---|---|
@@ -63,14 +63,22 @@ mod writer;
 mod tests;
 
 use crate::error::Result;
-use crate::format::wal_commit::Row;
-use crate::model::{Labels, Lsn, Metadata};
+use crate::format::wal_commit::{self, Row};
+use crate::model::{Labels, Lsn, Metadata, TimeRange};
 
 pub(crate) use replay::{Replay, replay};
 pub(crate) use writer::{SyncPoint, Wal};
 
 /// One sample: `series` is the head's slot when written, the visitor's number when replayed.
 pub(crate) type WalSample = Row;
+
+/// The hull of the samples' timestamps.
+pub(crate) fn hull(samples: &[WalSample]) -> TimeRange {
+    match wal_commit::times(samples) {
+        Some((min, max)) => TimeRange::inclusive(min, max),
+        None => TimeRange::new(0, 0),
+    }
+}
 
 /// How the log lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,13 +97,17 @@ impl Default for WalOptions {
 
 /// Where the writer learns a series' labels, at its first use in a segment.
 pub(crate) trait LabelsOf {
-    /// The labels of a slot, or `None` if there is no series in it (the commit then fails).
-    fn labels_of(&self, series: u32) -> Option<Labels>;
+    /// Calls `tell` with each label of a slot, in canonical form and sorted by name, or not at all if there is no series in
+    /// it (the commit then fails). The number, if there is one, is that pair's until [`Wal::forget_pair`].
+    fn pairs_of(&self, series: u32, tell: &mut dyn FnMut(Option<u32>, &[u8]));
 }
 
+/// Labels without numbers.
 impl<F: Fn(u32) -> Option<Labels>> LabelsOf for F {
-    fn labels_of(&self, series: u32) -> Option<Labels> {
-        self(series)
+    fn pairs_of(&self, series: u32, tell: &mut dyn FnMut(Option<u32>, &[u8])) {
+        if let Some(labels) = self(series) {
+            labels.canonical_pairs().for_each(|text| tell(None, text));
+        }
     }
 }
 

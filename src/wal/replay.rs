@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::scan::{self, Bad, Records, Tail};
 use super::segment::{self, ReplayEnd, SegmentInfo};
-use super::{Visitor, WalSample, writer};
+use super::{Visitor, WalSample};
 use crate::env::{EntryKind, Fs, ReadFile};
 use crate::error::{DecodeError, DecodeReason, Error, ErrorKind, Result};
 use crate::format::wal_commit::{self, State, Told};
@@ -271,7 +271,7 @@ impl Run<'_> {
                 }
                 memory.renumber();
                 self.visitor.commit(record.lsn, &memory.rows)?;
-                info.range = info.range.hull(writer::hull(&memory.rows));
+                info.range = info.range.hull(super::hull(&memory.rows));
                 self.found.samples += memory.rows.len() as u64;
             }
             RecordKind::Metadata | RecordKind::Restated => {

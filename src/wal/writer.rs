@@ -177,7 +177,7 @@ impl Wal {
         }
         self.written = lsn;
         if let Some(active) = &mut self.active {
-            active.info.range = active.info.range.hull(hull(samples));
+            active.info.range = active.info.range.hull(super::hull(samples));
         }
         Ok(())
     }
@@ -205,6 +205,11 @@ impl Wal {
     /// The slot will hold another series: its labels are written again at its next use.
     pub(crate) fn forget(&mut self, series: u32) {
         self.encoder.forget(series);
+    }
+
+    /// The number will be another label pair's (see [`LabelsOf`]).
+    pub(crate) fn forget_pair(&mut self, pair: u32) {
+        self.encoder.forget_pair(pair);
     }
 
     /// No record still in the log, but for restated metadata, has a smaller LSN; what comes next if it has none.
@@ -484,11 +489,4 @@ impl Active {
             reserved.map_err(|e| Error::io("reserve space for the segment", &self.info.path, e))?;
         Ok(())
     }
-}
-
-/// The hull of the samples' timestamps.
-pub(super) fn hull(samples: &[WalSample]) -> TimeRange {
-    let (min, max) = samples.iter().fold((i64::MAX, i64::MIN), |(min, max), s| (min.min(s.t), max.max(s.t)));
-    // Without samples the minimum is above the maximum: the range is empty.
-    TimeRange::inclusive(min, max)
 }

@@ -16,6 +16,7 @@
 //! | `meter` | time, CPU, memory, bytes |
 //! | `prepare` | what another process makes |
 //! | `write` | append and commit |
+//! | `label_sets` | where it has label sets from |
 //! | `selections` | what is asked, of each kind of matcher |
 //! | `runs` | import, query, compact, recover |
 
@@ -28,6 +29,7 @@ use silverback::{Columns, Db, Querier, Selector, TimeRange};
 
 pub(crate) mod args;
 mod data;
+mod label_sets;
 mod meter;
 mod prepare;
 mod runs;

@@ -11,7 +11,7 @@ use silverback::{Labels, SyncPolicy};
 
 use super::args::{Prepare, Prepared, Run};
 use super::data::{Data, GENERATION};
-use super::write::{append_all, shards};
+use super::write::{Steps, append_all, made_shards};
 use crate::failure::Failure;
 use crate::output::Context;
 
@@ -28,10 +28,8 @@ pub(crate) fn run(args: &Prepare, context: &Context) -> Result<u8, Failure> {
         Prepared::Compact | Prepared::Recover => {
             let options = context.options().create(true).sync(SyncPolicy::Never);
             let opened = context.write_with(dir, options)?;
-            let labels: Result<Vec<Labels>, Failure> =
-                (0..data.series).map(|s| labels(&data, s, 0)).collect();
-            let shards = shards(&data, labels?, BATCH);
-            let appended = append_all(&opened.db, &data, shards, 1, context.interrupt.cancel())?;
+            let steps = Steps { data, file: None, cancel: context.interrupt.cancel() };
+            let appended = append_all(&opened.db, &steps, made_shards(&data, BATCH), 1)?;
             super::compare("samples appended", appended.samples, data.samples())?;
             // No destructor runs: the next open finds what a crash leaves.
             std::process::exit(0);
