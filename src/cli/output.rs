@@ -3,14 +3,19 @@
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 
-use silverback::{Db, Maintenance, Options};
+use indicatif::{ProgressBar, ProgressStyle};
+use silverback::{Db, Event, Maintenance, Options};
 
 use crate::failure::{DATA, Failure};
 use crate::interrupt::Interrupt;
 
 /// The width where there is no terminal to ask.
 const DEFAULT_WIDTH: usize = 80;
+
+/// A log that takes a noticeable time to read.
+const LONG_LOG_BYTES: u64 = 16 << 20;
 
 /// What every command is given.
 #[derive(Debug)]
@@ -40,7 +45,11 @@ impl Context {
 
     /// Options that hear Ctrl-C, do no work that the command did not ask for, and dump whatever there is.
     pub(crate) fn options(&self) -> Options {
-        Options::default()
+        let options = match self.shows_progress() {
+            true => Options::default().on_event(show_recovery()),
+            false => Options::default(),
+        };
+        options
             .maintenance(Maintenance::Manual)
             .create(false)
             .max_query_series(u64::MAX)
@@ -90,6 +99,27 @@ impl Opened {
     /// The exit code of a command that did what it could.
     pub(crate) fn code(&self) -> u8 {
         if self.whole { 0 } else { DATA }
+    }
+}
+
+/// A bar on stderr while a long log is read.
+fn show_recovery() -> impl Fn(&Event) + Send + Sync + 'static {
+    let bar = OnceLock::new();
+    move |event| {
+        if let Event::Recovering { bytes, total_bytes } = event
+            && *total_bytes >= LONG_LOG_BYTES
+        {
+            let bar: &ProgressBar = bar.get_or_init(|| {
+                let style =
+                    ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} of the log  {eta} left");
+                let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+                ProgressBar::new(*total_bytes).with_style(style)
+            });
+            bar.set_position(*bytes);
+            if bytes >= total_bytes {
+                bar.finish_and_clear();
+            }
+        }
     }
 }
 

@@ -392,15 +392,7 @@ impl Shared {
 
     /// Tells an event at once; no lock is held.
     pub(crate) fn event(&self, event: &Event) {
-        #[cfg(feature = "tracing")]
-        match event {
-            Event::MaintenanceFailed { .. } | Event::Poisoned { .. } => tracing::error!("{event}"),
-            Event::Quarantined { .. } => tracing::warn!("{event}"),
-            _ => tracing::info!("{event}"),
-        }
-        if let Some(listener) = &self.options.on_event {
-            listener(event);
-        }
+        self.options.tell(event);
     }
 
     pub(crate) fn wake_maintenance(&self) {

@@ -20,7 +20,7 @@ use crate::db::layout::{
 };
 use crate::db::manifests::Manifests;
 use crate::db::publish::{Edit, first_manifest};
-use crate::db::recover::Recovery;
+use crate::db::recover::{Recovery, recover};
 use crate::db::report::{Event, OpenReport};
 use crate::db::version::{LiveBlock, Version, compile, remove_block};
 use crate::db::{Counters, Db, Options, Shared, millis};
@@ -30,7 +30,7 @@ use crate::format::manifest::{BlockEntry, Manifest};
 use crate::head::{Head, HeadOptions};
 use crate::model::Lsn;
 use crate::sync::{Mutex, Rank, RwLock};
-use crate::wal::{self, Replay, Wal, WalOptions};
+use crate::wal::{Replay, Wal, WalOptions};
 
 /// How often a reader starts again when the files change under its eyes.
 const READER_TRIES: usize = 200;
@@ -251,9 +251,9 @@ impl Found {
             }
         }
         let head = Arc::new(Head::new(head_options(&options), HANDLES.fetch_add(1, Ordering::Relaxed)));
-        let mut recovery = Recovery::new(&head, &manifest.floors, &tombstones);
-        let mut replay = wal::replay(&*options.fs, &layout.wal(), &mut recovery, &options.cancel)?;
-        report.replayed_samples = recovery.samples;
+        let recovery = Recovery::new(&head, &manifest.floors, &tombstones, &options);
+        let (mut replay, samples) = recover(recovery, &pool, layout)?;
+        report.replayed_samples = samples;
         report.replayed_records = replay.records;
         report.damage.append(&mut replay.damage);
         report.blocks = blocks.len();

@@ -255,7 +255,7 @@ impl Options {
         self
     }
 
-    /// Told of each [`Event`] (flushes, merges, retention, quarantine, failures), from the thread that it happens on: be
+    /// Told of each [`Event`] (flushes, merges, retention, recovery, quarantine, failures), from the thread that it happens on: be
     /// brief, and call nothing of the store. The feature `tracing` tells the same as events.
     ///
     /// ```
@@ -321,6 +321,20 @@ impl Options {
             return wrong("threads must be at most 1,024");
         }
         Ok(())
+    }
+
+    /// Tells the listener, if there is one.
+    pub(crate) fn tell(&self, event: &Event) {
+        #[cfg(feature = "tracing")]
+        match event {
+            Event::MaintenanceFailed { .. } | Event::Poisoned { .. } => tracing::error!("{event}"),
+            Event::Quarantined { .. } => tracing::warn!("{event}"),
+            Event::Recovering { .. } => tracing::debug!("{event}"),
+            _ => tracing::info!("{event}"),
+        }
+        if let Some(listener) = &self.on_event {
+            listener(event);
+        }
     }
 
     pub(crate) fn block_read_mode(&self) -> block::ReadMode {

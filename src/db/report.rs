@@ -107,6 +107,13 @@ pub enum Event {
         /// Its size.
         bytes: u64,
     },
+    /// Open reads the log: told after each mebibyte, and at the end of each of its files.
+    Recovering {
+        /// Bytes of the log that were read.
+        bytes: u64,
+        /// Bytes of the log.
+        total_bytes: u64,
+    },
     /// Something unreadable was moved to `quarantine/`.
     Quarantined {
         /// Where it is now.
@@ -132,6 +139,9 @@ impl fmt::Display for Event {
                 write!(f, "merged {blocks} blocks into {range:?}, {samples} samples")
             }
             Event::Dropped { range, bytes } => write!(f, "retention dropped {range:?}, {bytes} bytes"),
+            Event::Recovering { bytes, total_bytes } => {
+                write!(f, "read {bytes} of the log's {total_bytes} bytes")
+            }
             Event::Quarantined { path } => write!(f, "moved to quarantine: {}", path.display()),
             Event::MaintenanceFailed { error } => write!(f, "maintenance failed: {error}"),
             Event::Poisoned { error } => write!(f, "no more writes until reopened: {error}"),

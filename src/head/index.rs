@@ -127,11 +127,9 @@ impl HeadIndex {
         self.by_labels.len()
     }
 
-    /// The slots in use, ascending.
-    pub(crate) fn slots(&self) -> Vec<u32> {
-        let mut slots: Vec<u32> = self.by_labels.iter().collect();
-        slots.sort_unstable();
-        slots
+    /// The slots in use.
+    pub(crate) fn slots(&self) -> RoaringBitmap {
+        self.postings.series()
     }
 
     /// The postings.

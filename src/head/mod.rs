@@ -32,6 +32,7 @@ mod index;
 mod live;
 mod pins;
 mod series;
+mod shard;
 mod verdict;
 mod view;
 
@@ -44,13 +45,9 @@ use live::Live;
 pub(crate) use pins::Pin;
 use pins::Pins;
 use series::{SERIES_BYTES, Series};
+use shard::{RUN, SHARDS, Shard, shard_of};
 pub(crate) use verdict::{Row, Verdicts};
 pub(crate) use view::HeadView;
-
-/// Locks over the series; a commit takes one at a time.
-const SHARDS: usize = 16;
-/// Consecutive slots of one shard, so that a scrape's rows stay under one lock.
-const RUN: usize = 1_024;
 
 /// What the head needs to know of the options.
 #[derive(Clone, Debug)]
@@ -85,37 +82,6 @@ pub(crate) struct Head {
     hull: Mutex<Hull>,
 }
 
-/// The series of one lock, and their gates; both by place, in whole runs.
-#[derive(Debug, Default)]
-struct Shard {
-    gates: Vec<Gate>,
-    series: Vec<Option<Series>>,
-}
-
-impl Shard {
-    /// The gates and series of a slot's run; by the slot's place in it.
-    fn run_of(&mut self, slot: u32) -> Option<(&mut [Gate; RUN], &mut [Option<Series>; RUN])> {
-        let run = slot as usize / RUN / SHARDS;
-        let (gates, _) = self.gates.as_chunks_mut();
-        let (series, _) = self.series.as_chunks_mut();
-        Some((gates.get_mut(run)?, series.get_mut(run)?))
-    }
-}
-
-/// What the verdict on a common row needs of its series, and nothing else: 1,000 of them take 16 KB.
-#[derive(Clone, Copy, Debug)]
-struct Gate {
-    /// The first time that is in order after what was applied, and what the batch in progress has accepted.
-    next_t: i64,
-    /// Of the series that lives there; [`NOBODY`] if none does.
-    generation: u32,
-}
-
-/// No generation.
-const NOBODY: u32 = u32::MAX;
-/// The gate of nobody.
-const SHUT: Gate = Gate { next_t: i64::MIN, generation: NOBODY };
-
 /// The times of the rows: `recent` since the last tightening began.
 #[derive(Debug)]
 struct Hull {
@@ -125,13 +91,6 @@ struct Hull {
 }
 
 const NOTHING: TimeRange = TimeRange::new(0, 0);
-
-/// Where a slot lives.
-fn place(slot: u32) -> (usize, usize) {
-    let slot = slot as usize;
-    let run = slot / RUN;
-    (run % SHARDS, run / SHARDS * RUN + slot % RUN)
-}
 
 impl SeriesRef {
     fn of(tag: u64, generation: u16, slot: u32) -> SeriesRef {
@@ -207,19 +166,24 @@ impl Head {
 
     /// Keeps a known series from being collected in this round; answers no if it was collected just now.
     fn touch(&self, (slot, generation): (u32, u16), round: u32) -> bool {
-        let (shard, at) = place(slot);
-        let Some(shard) = self.shards.get(shard) else { return false };
-        let touched = match shard.read().series.get(at) {
-            Some(Some(s)) if s.generation == generation => s.touched,
-            _ => return false,
-        };
-        if touched < round {
-            match shard.write().series.get_mut(at) {
-                Some(Some(s)) if s.generation == generation => s.touched = round,
-                _ => return false,
-            }
+        let Some(shard) = self.shard(slot) else { return false };
+        let touched = shard.read().series(slot).filter(|s| s.generation == generation).map(|s| s.touched);
+        match touched {
+            None => false,
+            Some(touched) if touched >= round => true,
+            Some(_) => match shard.write().series_mut(slot).filter(|s| s.generation == generation) {
+                Some(series) => {
+                    series.touched = round;
+                    true
+                }
+                None => false,
+            },
         }
-        true
+    }
+
+    /// The lock of a slot.
+    fn shard(&self, slot: u32) -> Option<&RwLock<Shard>> {
+        self.shards.get(shard_of(slot))
     }
 
     fn create(
@@ -242,21 +206,9 @@ impl Head {
         let before = index.memory_bytes();
         let (slot, generation) = index.insert(hash, labels).ok_or(AppendError::Ceiling)?;
         self.grow(SERIES_BYTES + index.memory_bytes().saturating_sub(before));
-        let (shard, at) = place(slot);
-        if let Some(shard) = self.shards.get(shard) {
-            let mut shard = shard.write();
-            if shard.series.len() <= at {
-                let whole_runs = (at + 1).next_multiple_of(RUN);
-                shard.series.resize_with(whole_runs, || None);
-                shard.gates.resize(whole_runs, SHUT);
-            }
-            if let Some(gate) = shard.gates.get_mut(at) {
-                *gate = Gate { generation: generation.into(), ..SHUT };
-            }
-            if let Some(place) = shard.series.get_mut(at) {
-                *place = Some(Series::new(generation, round));
-                self.live.enter(slot, generation);
-            }
+        if let Some(shard) = self.shard(slot) {
+            shard.write().enter(slot, Series::new(generation, round));
+            self.live.enter(slot, generation);
         }
         Ok((slot, generation))
     }
@@ -327,8 +279,8 @@ impl Head {
     /// Drops the rows in `range` that were visible to `pin`: after a flush has published them in a
     /// block, with this edition. Runs beside commits. New readers may see a row in the block and here until it is done.
     pub(crate) fn truncate(&self, range: TimeRange, pin: &Pin, edition: u64) -> Result<()> {
-        let slots: Vec<u32> = self.index.read().slots();
-        for slot in slots {
+        let slots = self.index.read().slots();
+        for slot in &slots {
             self.edit(slot, edition, range, pin.lsn())?;
         }
         Ok(())
@@ -340,10 +292,9 @@ impl Head {
     }
 
     fn edit(&self, slot: u32, edition: u64, range: TimeRange, lsn: Lsn) -> Result<()> {
-        let (shard, at) = place(slot);
-        let Some(shard) = self.shards.get(shard) else { return Ok(()) };
+        let Some(shard) = self.shard(slot) else { return Ok(()) };
         let mut shard = shard.write();
-        let Some(Some(series)) = shard.series.get_mut(at) else { return Ok(()) };
+        let Some(series) = shard.series_mut(slot) else { return Ok(()) };
         let edited = series.data.without(range, lsn).map_err(|e| Error::corrupt("(head)", 0, e))?;
         if let Some(data) = edited {
             let (before, after) = (series.data.bytes(), data.bytes());
@@ -362,11 +313,10 @@ impl Head {
         let safe = self.batches.lock().keys().next().copied().unwrap_or(u32::MAX).min(round);
         let mut empty = Vec::new();
         let slots = self.index.read().slots();
-        for slot in slots {
-            let (shard, at) = place(slot);
-            let Some(shard) = self.shards.get(shard) else { continue };
+        for slot in &slots {
+            let Some(shard) = self.shard(slot) else { continue };
             let mut shard = shard.write();
-            let Some(Some(series)) = shard.series.get_mut(at) else { continue };
+            let Some(series) = shard.series_mut(slot) else { continue };
             series.data.prune_archive(oldest_edition);
             if series.is_empty() && series.touched < safe {
                 empty.push(slot);
@@ -381,18 +331,13 @@ impl Head {
     fn remove(&self, mut slots: Vec<u32>, safe: u32) -> Removed {
         let mut index = self.index.write();
         slots.retain(|&slot| {
-            let (shard, at) = place(slot);
-            let Some(shard) = self.shards.get(shard) else { return false };
-            let mut shard = shard.write();
-            let Shard { gates, series } = &mut *shard;
-            let (Some(gate), Some(place)) = (gates.get_mut(at), series.get_mut(at)) else { return false };
-            let taken = place.take_if(|s| s.is_empty() && s.touched < safe).is_some();
-            if taken {
-                *gate = SHUT;
+            let Some(shard) = self.shard(slot) else { return false };
+            let left = shard.write().leave_if(slot, |s| s.is_empty() && s.touched < safe);
+            if left {
                 self.live.leave(slot);
                 self.shrink(SERIES_BYTES);
             }
-            taken
+            left
         });
         let before = index.memory_bytes();
         let removed = index.remove(slots);
@@ -457,7 +402,7 @@ impl Head {
 
     fn for_each(&self, mut f: impl FnMut(&Series)) {
         for shard in &self.shards {
-            shard.read().series.iter().flatten().for_each(&mut f);
+            shard.read().iter().for_each(&mut f);
         }
     }
 

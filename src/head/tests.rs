@@ -232,3 +232,45 @@ fn random_steps(seed: u64) {
     readers.push((HeadView::new(Arc::clone(&head), head.pin()), model));
     readers.iter().for_each(|(view, expected)| assert_eq!(&read(view, &[]), expected));
 }
+
+/// Series that come, have a row, are flushed and go, by the million: `SILVERBACK_CHURN=10000000 cargo test --release
+/// churn_keeps_memory_flat` for an hour of a large site; a moment's worth otherwise.
+#[test]
+fn churn_keeps_memory_flat() {
+    let total = std::env::var("SILVERBACK_CHURN").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000u64);
+    let (rounds, mut peak) = (40, 0);
+    let at_once = total / rounds;
+    let options = HeadOptions { max_series: usize::try_from(at_once).unwrap() * 4, ..options() };
+    let head = Arc::new(Head::new(options, 1));
+    let mut most_slots = 0;
+    for round in 0..rounds {
+        let t = round.cast_signed() * 1_000;
+        for n in 0..at_once {
+            let labels =
+                [("__name__", "m".to_owned()), ("job", "api".to_owned()), ("pod", format!("{round}-{n}"))];
+            let series = head.series(&Labels::from_pairs(labels).unwrap()).unwrap();
+            most_slots = most_slots.max(u64::from(series.parts().0) + 1);
+            if n % 64 == 0 {
+                commit(&head, round * at_once + n + 1, &[Row { series, t, v: 1.0 }]);
+            }
+        }
+        let pin = head.pin();
+        let edition = head.next_edition();
+        head.publish_edition(edition);
+        head.truncate(TimeRange::new(t, t + 1_000), &pin, edition).unwrap();
+        drop(pin);
+        let removed = head.collect();
+        head.release(&removed);
+        head.tighten();
+        if round == rounds / 4 {
+            peak = head.bytes();
+        }
+        assert!(round <= rounds / 4 || head.bytes() <= peak + peak / 16, "{} in round {round}", head.bytes());
+    }
+    assert!(most_slots <= at_once * 4, "slots are used again: {most_slots}");
+    for _ in 0..3 {
+        let removed = head.collect();
+        head.release(&removed);
+    }
+    assert_eq!((head.series_count(), head.bytes()), (0, 0));
+}

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 
 use crate::error::{AppendError, Error, Result};
+use crate::head::Head;
 use crate::head::series::Series;
-use crate::head::{Gate, Head, RUN, Shard, place};
+use crate::head::shard::{Gate, RUN, Run, Shard, place};
 use crate::model::{Lsn, SeriesRef};
 use crate::sync::RwLock;
 use crate::wal::WalSample;
@@ -72,12 +73,11 @@ impl Head {
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             };
-            let (shard, _) = place(slot);
-            let Some(lock) = self.shards.get(shard) else { break };
+            let Some(lock) = self.shard(slot) else { break };
             let mut shard = lock.write();
             let run = first.series.run();
             while let Some(row) = rest.first().filter(|row| row.series.run() == run) {
-                let passed = shard.run_of(slot).map_or(0, |(gates, _)| {
+                let passed = shard.run_mut(slot).map_or(0, |Run { gates, .. }| {
                     rest.iter().take_while(|row| row.passes(run, gates, limit)).count()
                 });
                 if passed > 0 {
@@ -109,8 +109,7 @@ impl Head {
     ) -> Result<Verdict> {
         let stale = Ok(Verdict::Reject(AppendError::StaleRef));
         let Some((slot, generation)) = row.series.slot(self.tag) else { return stale };
-        let (_, at) = place(slot);
-        let (Some(gate), Some(Some(series))) = (shard.gates.get(at), shard.series.get(at)) else {
+        let (Some(gate), Some(series)) = (shard.gate(slot), shard.series(slot)) else {
             return stale;
         };
         if gate.generation != u32::from(generation) {
@@ -165,15 +164,14 @@ impl Head {
         let mut rest = rows.iter();
         while let Some(first) = rest.as_slice().first() {
             let run = first.series as usize / RUN;
-            let (shard, _) = place(first.series);
-            let mut shard = self.shards.get(shard).map(RwLock::write);
-            let Some((gates, series)) = shard.as_mut().and_then(|shard| shard.run_of(first.series)) else {
+            let mut shard = self.shard(first.series).map(RwLock::write);
+            let Some(Run { gates, series }) = shard.as_mut().and_then(|s| s.run_mut(first.series)) else {
                 rest.next();
                 continue;
             };
             while let Some(row) = rest.as_slice().first().filter(|row| row.series as usize / RUN == run) {
                 rest.next();
-                let at = row.series as usize % RUN;
+                let at = place(row.series);
                 if let (gate, Some(series)) = (&mut gates[at], &mut series[at]) {
                     f(gate, series, row);
                 }
@@ -188,7 +186,7 @@ impl Row {
     #[inline(always)]
     fn passes(&self, run: u64, gates: &mut [Gate; RUN], limit: i64) -> bool {
         let (slot, generation) = self.series.parts();
-        let gate = &mut gates[slot as usize % RUN];
+        let gate = &mut gates[place(slot)];
         let passes = self.series.run() == run
             && gate.generation == u32::from(generation)
             && (gate.next_t..=limit).contains(&self.t);

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
-use crate::head::{Head, Pin, place};
+use crate::head::{Head, Pin};
 use crate::model::{Intervals, Labels, Matcher, Metadata, TimeRange};
 use crate::postings;
 use crate::source::{HEAD_PRECEDENCE, SeriesStream, Source, SourceSeries};
+
+/// So many label sets are copied out under one lock of the index.
+const LOCKED_SLOTS: usize = 1_024;
 
 /// The head as of a pin.
 #[derive(Clone, Debug)]
@@ -42,10 +45,9 @@ impl HeadView {
     }
 
     fn sees(&self, slot: u32) -> bool {
-        let (shard, at) = place(slot);
-        let Some(shard) = self.head.shards.get(shard) else { return false };
-        match shard.read().series.get(at) {
-            Some(Some(series)) => series.data.as_of(self.pin.edition()).has_visible(self.pin.lsn()),
+        let Some(shard) = self.head.shard(slot) else { return false };
+        match shard.read().series(slot) {
+            Some(series) => series.data.as_of(self.pin.edition()).has_visible(self.pin.lsn()),
             _ => false,
         }
     }
@@ -61,11 +63,16 @@ impl Source for HeadView {
     }
 
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesStream>> {
-        let index = self.head.index.read();
-        let ids = postings::select(&*index, matchers)?;
-        let named = |slot| index.labels_of(slot).map(|(labels, generation)| (labels, slot, generation));
-        let mut series: Vec<(Labels, u32, u16)> = ids.iter().filter_map(named).collect();
-        drop(index);
+        let ids = postings::select(&*self.head.index.read(), matchers)?;
+        let mut series: Vec<(Labels, u32, u16)> = Vec::new();
+        let mut slots = ids.iter().peekable();
+        // Not all under one lock: who makes a series would wait. Where another one has moved in meanwhile, it has nothing
+        // that the pin sees.
+        while slots.peek().is_some() {
+            let index = self.head.index.read();
+            let named = |slot| index.labels_of(slot).map(|(labels, generation)| (labels, slot, generation));
+            series.extend(slots.by_ref().take(LOCKED_SLOTS).filter_map(named));
+        }
         series.sort_unstable();
         Ok(Box::new(Stream { view: self.clone(), range, series: series.into_iter() }))
     }
@@ -101,10 +108,9 @@ struct Stream {
 impl SeriesStream for Stream {
     fn next(&mut self) -> Result<Option<SourceSeries>> {
         for (labels, slot, generation) in self.series.by_ref() {
-            let (shard, at) = place(slot);
-            let Some(shard) = self.view.head.shards.get(shard) else { continue };
+            let Some(shard) = self.view.head.shard(slot) else { continue };
             let shard = shard.read();
-            let Some(Some(series)) = shard.series.get(at) else { continue };
+            let Some(series) = shard.series(slot) else { continue };
             if series.generation != generation {
                 continue;
             }

@@ -186,6 +186,13 @@ impl MemIndex {
         self.free_pairs.extend_from_slice(pairs);
     }
 
+    /// Every series.
+    pub(crate) fn series(&self) -> RoaringBitmap {
+        let mut out = RoaringBitmap::new();
+        self.all.unite_into(&mut out);
+        out
+    }
+
     /// The memory that it takes, about, in bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
@@ -269,9 +276,7 @@ fn enter<T>(all: &mut Vec<T>, free: &mut Vec<u32>, new: T) -> u32 {
 
 impl TermIndex for MemIndex {
     fn all(&self) -> Result<RoaringBitmap> {
-        let mut out = RoaringBitmap::new();
-        self.all.unite_into(&mut out);
-        Ok(out)
+        Ok(self.series())
     }
 
     fn exact(&self, name: &str, value: &str) -> Result<RoaringBitmap> {

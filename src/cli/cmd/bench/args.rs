@@ -79,11 +79,13 @@ pub(crate) enum What {
 /// (commit_p50_us and on, in microseconds). With --labels it takes the
 /// steps of `promtool tsdb bench write`: label sets from the file, 30 s between scrapes, values that grow by 1,000,
 /// shards of a batch of series, all shards for 100 scrapes before the next 100. Making or reading the label sets and
-/// computing the values is in the figures, since it happens in the same process. Does not measure flushing to blocks:
-/// all samples stay in the head; nor looking up series by labels, but for the first sample of each.
+/// computing the values is in the figures, since it happens in the same process. Does not measure looking up series by
+/// labels, but for the first sample of each; nor flushing to blocks, but with --maintain: otherwise all samples stay in the
+/// head.
 ///
 /// Examples:
 ///   silverback bench write --db /tmp/bench --sync each-commit --churn 5
+///   silverback bench write --db /tmp/bench --sync never --scrapes 3000 --maintain
 ///   silverback bench write --db /tmp/bench --labels 20kseries.json --scrapes 300 --sync never --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -100,6 +102,9 @@ pub(crate) struct Write {
     /// When commits are made durable
     #[arg(long, value_enum, default_value_t = Sync::EachCommit)]
     pub(crate) sync: Sync,
+    /// Flush and merge in the background meanwhile, as in a service
+    #[arg(long)]
+    pub(crate) maintain: bool,
     #[command(flatten)]
     pub(crate) run: Run,
 }

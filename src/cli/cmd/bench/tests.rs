@@ -87,6 +87,7 @@ fn write_stores_every_sample_whatever_the_threads() {
             batch: 300,
             threads,
             sync: args::Sync::Never,
+            maintain: threads > 1,
             run: small(&dir.path().join("db")),
         };
         assert_eq!(write::run(&args, &Context::new(true)), Ok(0));
@@ -102,8 +103,14 @@ fn labels_come_from_a_file_of_objects() {
     fs::write(&file, "{\"__name__\":\"up\",\"job\":\"a\"}\n{\"__name__\":\"up\",\"job\":\"b\"}\n").unwrap();
     let mut run = small(&dir.path().join("db"));
     (run.series, run.values, run.churn, run.jitter) = (None, None, 0, 0);
-    let mut args =
-        args::Write { labels: Some(file.clone()), batch: 1_000, threads: 1, sync: args::Sync::Never, run };
+    let mut args = args::Write {
+        labels: Some(file.clone()),
+        batch: 1_000,
+        threads: 1,
+        sync: args::Sync::Never,
+        maintain: false,
+        run,
+    };
     assert_eq!(write::run(&args, &Context::new(true)), Ok(0));
     let db = Db::open_read_only(&args.run.db.dir, Options::default()).unwrap();
     let samples: Vec<(i64, u64)> = contents(&db).remove(0).1;

@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use silverback::{AppendError, Appender, Cancel, Db, Rejection, SeriesRef, SyncPolicy};
+use silverback::{AppendError, Appender, Cancel, Db, Maintenance, Rejection, SeriesRef, SyncPolicy};
 
 use super::args::{Sync, Values, Write};
 use super::data::{Data, GENERATION, PER_TARGET, Walk};
@@ -37,6 +37,10 @@ pub(crate) fn run(args: &Write, context: &Context) -> Result<u8, Failure> {
         Sync::EachCommit => SyncPolicy::EachCommit,
         Sync::Interval => SyncPolicy::Interval(SYNC_INTERVAL),
     });
+    let options = match args.maintain {
+        true => options.maintenance(Maintenance::Background),
+        false => options,
+    };
     let opened = context.write_with(&args.run.db.dir, options)?;
     let steps = Steps { data, file: file.as_ref(), cancel: context.interrupt.cancel() };
     let appended = append_all(&opened.db, &steps, shards, args.threads)?;
@@ -62,6 +66,8 @@ pub(crate) fn run(args: &Write, context: &Context) -> Result<u8, Failure> {
         ("series", json!(stats.head_series)),
         ("commits", json!(stats.commits)),
         ("syncs", json!(stats.syncs)),
+        ("flushes", json!(stats.flushes)),
+        ("merges", json!(stats.merges)),
         ("wal_bytes", json!(stats.wal_bytes)),
         ("head_bytes", json!(stats.head_bytes)),
         ("disk_bytes", json!(bytes_under(&args.run.db.dir)?)),
