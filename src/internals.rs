@@ -31,6 +31,7 @@ pub mod fuzz {
         families_page
         gorilla
         manifest
+        pairs_filter
         postings_list
         series_page
         spill_run

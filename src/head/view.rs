@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
 use crate::head::{Head, Pin, place};
-use crate::model::{Intervals, Labels, Matcher, Metadata, TimeRange};
+use crate::model::{Cancel, Intervals, Labels, Matcher, Metadata, TimeRange};
 use crate::postings;
 use crate::source::{HEAD_PRECEDENCE, SeriesStream, Source, SourceSeries};
 
@@ -27,8 +27,8 @@ impl HeadView {
     }
 
     /// The slots that fulfil the matchers and have something that the pin sees.
-    fn slots(&self, matchers: &[Matcher]) -> Result<RoaringBitmap> {
-        let mut ids = postings::select(&*self.head.index.read(), matchers)?;
+    fn slots(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<RoaringBitmap> {
+        let mut ids = postings::select(&*self.head.index.read(), matchers, cancel)?;
         let mut unseen = Vec::new();
         for slot in &ids {
             if !self.sees(slot) {
@@ -60,24 +60,28 @@ impl Source for HeadView {
         HEAD_PRECEDENCE
     }
 
-    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesStream>> {
-        let ids = postings::select(&*self.head.index.read(), matchers)?;
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn SeriesStream>> {
+        let ids = postings::select(&*self.head.index.read(), matchers, cancel)?;
         let mut series: Vec<(Labels, u32)> =
             ids.iter().filter_map(|slot| Some((self.head.labels_of(slot)?, slot))).collect();
         series.sort_unstable();
         Ok(Box::new(Stream { view: self.clone(), range, series: series.into_iter() }))
     }
 
-    fn label_names(&self, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
-        let ids = self.slots(matchers)?;
+    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel, out: &mut BTreeSet<String>) -> Result<()> {
+        let ids = self.slots(matchers, cancel)?;
         self.head.index.read().postings().names_of(&ids, out);
         Ok(())
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
-        let ids = self.slots(matchers)?;
-        self.head.index.read().postings().values_of(name, &ids, out);
-        Ok(())
+    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>> {
+        let ids = self.slots(matchers, cancel)?;
+        Ok(self.head.index.read().postings().values_of(name, &ids))
     }
 
     fn metadata(&self, family: &str) -> Result<Option<Metadata>> {

@@ -133,14 +133,11 @@ impl MemIndex {
         }
     }
 
-    /// Adds the values of one label that one of `series` has.
-    pub(crate) fn values_of(&self, name: &str, series: &RoaringBitmap, out: &mut BTreeSet<String>) {
+    /// The values of one label that one of `series` has, sorted.
+    pub(crate) fn values_of(&self, name: &str, series: &RoaringBitmap) -> Vec<String> {
         let values = self.labels.get(name).map(|label| &label.values);
-        for (value, ids) in values.into_iter().flatten() {
-            if !out.contains(&**value) && ids.intersects(series) {
-                out.insert(String::from(&**value));
-            }
-        }
+        let of_series = values.into_iter().flatten().filter(|(_, ids)| ids.intersects(series));
+        of_series.map(|(value, _)| String::from(&**value)).collect()
     }
 }
 
@@ -165,13 +162,13 @@ impl TermIndex for MemIndex {
         &self,
         name: &str,
         prefix: &str,
-        keep: &mut dyn FnMut(&str) -> bool,
+        keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
         let Some(label) = self.labels.get(name) else { return Ok(()) };
         let range = label.values.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         for (value, ids) in range.take_while(|(value, _)| value.starts_with(prefix)) {
-            if keep(value) {
+            if keep(value)? {
                 ids.unite_into(out);
             }
         }
