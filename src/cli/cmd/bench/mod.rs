@@ -17,6 +17,7 @@
 //! | `prepare` | what another process makes |
 //! | `write` | append and commit |
 //! | `selections` | what is asked, of each kind of matcher |
+//! | `history` | a long retention |
 //! | `select` | series among millions |
 //! | `postings` | those series, and what is asked |
 //! | `runs` | import, query, compact, recover |
@@ -30,6 +31,7 @@ use silverback::{Columns, Db, Querier, Selector, TimeRange};
 
 pub(crate) mod args;
 mod data;
+mod history;
 mod meter;
 mod postings;
 mod prepare;
@@ -52,6 +54,8 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<u8, Failure> {
         What::Prepare(a) => return prepare::run(a, context),
         What::Write(a) => refuse_used(&a.run.db.dir)?,
         What::Select(a) if a.again => {}
+        What::History(a) if a.again => {}
+        What::History(a) => refuse_used(&a.db.dir)?,
         What::Select(a) => refuse_used(&a.db.dir)?,
         What::Import(a) | What::Query(a) | What::Compact(a) | What::Recover(a) => refuse_used(&a.db.dir)?,
     }
@@ -61,6 +65,7 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<u8, Failure> {
         What::Import(a) => runs::import(a, context),
         What::Query(a) => runs::query(a, context),
         What::Select(a) => select::run(a, context),
+        What::History(a) => history::run(a, context),
         What::Compact(a) => runs::compact(a, context),
         What::Recover(a) => runs::recover(a, context),
     }

@@ -1,14 +1,13 @@
 //! `bench select`: how long it takes to find series in an index of millions.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use silverback::{Labels, Querier, Selector, TimeRange};
 
 use super::args::Select;
-use super::meter::{Meter, anonymous_bytes, bytes_under, seconds};
+use super::meter::{anonymous_bytes, bytes_under, cpu, seconds};
 use super::postings::{Question, Shape, questions};
 use crate::failure::Failure;
 use crate::output::{Context, bytes, print_json};
@@ -34,7 +33,8 @@ pub(crate) fn run(args: &Select, context: &Context) -> Result<u8, Failure> {
         return Ok(0);
     }
     if !args.again {
-        prepare_elsewhere(args)?;
+        let flags = [("--series", args.series), ("--per-value", args.per_value), ("--blocks", args.blocks)];
+        super::prepare::make("select", &args.db.dir, &flags)?;
     }
     let dir = &args.db.dir;
     let asked = questions(shape)?;
@@ -81,44 +81,67 @@ pub(crate) fn run(args: &Select, context: &Context) -> Result<u8, Failure> {
             "label_values": values.json(),
             "anonymous_bytes_before": before,
             "anonymous_bytes_after": after,
-            "cpu_s": seconds(Meter::start().read().cpu),
+            "cpu_s": seconds(cpu()),
             "selections": rows,
         }))?;
     }
     Ok(opened.code())
 }
 
-/// Some durations, sorted.
-struct Times(Vec<Duration>);
+/// How long some runs took, on the wall and by CPU, each sorted.
+#[derive(Default)]
+pub(crate) struct Times {
+    wall: Vec<Duration>,
+    cpu: Vec<Duration>,
+}
 
 impl Times {
-    /// The time below which so many hundredths lie.
-    fn at(&self, percent: usize) -> Duration {
-        let last = self.0.len().saturating_sub(1);
-        self.0.get(last * percent / 100).copied().unwrap_or_default()
+    /// Runs something, prepared outside of the figures, a number of times; fewer if it takes long.
+    fn of<T>(
+        runs: usize,
+        mut prepare: impl FnMut() -> Result<T, Failure>,
+        mut f: impl FnMut(&T) -> Result<(), Failure>,
+    ) -> Result<Times, Failure> {
+        let began = Instant::now();
+        let mut times = Times::default();
+        while times.wall.len() < runs && (times.wall.is_empty() || began.elapsed() < PATIENCE) {
+            let prepared = prepare()?;
+            let started = (Instant::now(), cpu());
+            f(&prepared)?;
+            times.cpu.push(cpu().saturating_sub(started.1));
+            times.wall.push(started.0.elapsed());
+        }
+        times.wall.sort_unstable();
+        times.cpu.sort_unstable();
+        Ok(times)
     }
 
-    fn text(&self) -> String {
+    /// For people: the median by CPU, and the 99th percentile of the wall.
+    pub(crate) fn text(&self) -> String {
         let ms = |d: Duration| d.as_secs_f64() * 1e3;
-        format!("{:.3} ms (p99 {:.3})", ms(self.at(50)), ms(self.at(99)))
+        format!("{:.3} ms (p99 {:.3})", ms(at(&self.cpu, 50)), ms(at(&self.wall, 99)))
     }
 
-    fn json(&self) -> Value {
-        json!({ "runs": self.0.len(), "p50_s": seconds(self.at(50)), "p99_s": seconds(self.at(99)) })
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "runs": self.wall.len(),
+            "p50_s": seconds(at(&self.wall, 50)),
+            "p99_s": seconds(at(&self.wall, 99)),
+            "p50_cpu_s": seconds(at(&self.cpu, 50)),
+        })
     }
 }
 
-/// Runs something a number of times, fewer if it takes long.
-fn sampled(runs: usize, mut f: impl FnMut() -> Result<(), Failure>) -> Result<Times, Failure> {
-    let began = Instant::now();
-    let mut times = Vec::with_capacity(runs);
-    while times.len() < runs && (times.is_empty() || began.elapsed() < PATIENCE) {
-        let started = Instant::now();
-        f()?;
-        times.push(started.elapsed());
-    }
-    times.sort_unstable();
-    Ok(Times(times))
+/// The time below which so many hundredths of sorted ones lie.
+fn at(times: &[Duration], percent: usize) -> Duration {
+    let last = times.len().saturating_sub(1);
+    times.get(last * percent / 100).copied().unwrap_or_default()
+}
+
+/// Runs something that needs no preparation.
+pub(crate) fn sampled(runs: usize, mut f: impl FnMut() -> Result<(), Failure>) -> Result<Times, Failure> {
+    Times::of(runs, || Ok(()), |()| f())
 }
 
 /// What one question took.
@@ -177,17 +200,12 @@ fn cold(
     context: &Context,
     mut f: impl FnMut(&Querier) -> Result<(), Failure>,
 ) -> Result<Times, Failure> {
-    let began = Instant::now();
-    let mut times = Vec::with_capacity(COLD_RUNS);
-    while times.len() < COLD_RUNS && (times.is_empty() || began.elapsed() < PATIENCE) {
+    let open = || {
         let opened = context.read(dir)?;
         let querier = opened.db.querier(TimeRange::ALL)?.max_series(u64::MAX);
-        let started = Instant::now();
-        f(&querier)?;
-        times.push(started.elapsed());
-    }
-    times.sort_unstable();
-    Ok(Times(times))
+        Ok((querier, opened))
+    };
+    Times::of(COLD_RUNS, open, |(querier, _)| f(querier))
 }
 
 /// The numbers of all series, and the first series.
@@ -203,22 +221,6 @@ fn list(querier: &Querier, question: &Question) -> Result<u64, Failure> {
         series += found?.extent().chunks;
     }
     Ok(series)
-}
-
-/// Has another process make the database, so that its memory is not in the figures.
-fn prepare_elsewhere(args: &Select) -> Result<(), Failure> {
-    let own =
-        std::env::current_exe().map_err(|e| Failure::refused(format!("cannot find this program: {e}")))?;
-    let mut command = Command::new(&own);
-    command.args(["--quiet", "bench", "select", "--prepare", "--db"]).arg(&args.db.dir);
-    for (flag, n) in [("--series", args.series), ("--per-value", args.per_value), ("--blocks", args.blocks)] {
-        command.arg(flag).arg(n.to_string());
-    }
-    let status = command.stdout(Stdio::null()).status().map_err(|e| Failure::io("run it", &own, e))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(Failure::refused(format!("the data could not be prepared ({status})"))),
-    }
 }
 
 /// One sample a series, in as many blocks as asked for.
