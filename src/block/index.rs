@@ -329,7 +329,7 @@ impl Index {
         mut f: impl FnMut(&str, Found<'_>) -> Result<()>,
     ) -> Result<()> {
         self.terms_from(name, prefix, |term, page| {
-            if term.name != name || !term.value.starts_with(prefix) {
+            if term.name != name || (!prefix.is_empty() && !term.value.starts_with(prefix)) {
                 return Ok(ControlFlow::Break(()));
             }
             if !term.value.is_empty() {

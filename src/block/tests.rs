@@ -494,7 +494,7 @@ fn a_cancelled_token_ends_selections_and_streams() {
     cancel.cancel();
     let cancelled = |error: crate::Error| assert_eq!(error.kind(), ErrorKind::Cancelled);
     cancelled(stream.next().unwrap_err());
-    cancelled(view.select(&[regex.clone()], TimeRange::ALL, &cancel).err().unwrap());
+    cancelled(view.select(std::slice::from_ref(&regex), TimeRange::ALL, &cancel).err().unwrap());
     cancelled(view.label_values("x", &[], &cancel).unwrap_err());
     cancelled(view.label_names(&[regex], &cancel, &mut BTreeSet::new()).unwrap_err());
 }

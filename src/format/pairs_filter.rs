@@ -23,7 +23,7 @@ pub(crate) const MAX_PAIRS: u32 = 1_048_576;
 /// Bits for each pair.
 pub(crate) const BITS_PER_PAIR: u32 = 10;
 /// Bytes of a bucket.
-pub(crate) const BUCKET_BYTES: usize = 32;
+pub(crate) const BUCKET_BYTES: u32 = 32;
 /// Buckets of a page.
 pub(crate) const PAGE_BUCKETS: u32 = 32;
 /// Where hashing begins: the offset basis of 64-bit FNV-1a.
@@ -50,14 +50,14 @@ pub(crate) fn hash(name: &str, value: &str) -> u64 {
 /// How many buckets the filter of so many pairs has; 0 if it has none.
 pub(crate) fn buckets(pairs: u32) -> u32 {
     match pairs <= MAX_PAIRS {
-        true => (pairs * BITS_PER_PAIR).div_ceil(BUCKET_BYTES as u32 * 8),
+        true => (pairs * BITS_PER_PAIR).div_ceil(BUCKET_BYTES * 8),
         false => 0,
     }
 }
 
 /// The length of a filter.
 pub(crate) fn total_bytes(buckets: u32) -> u64 {
-    u64::from(buckets) * BUCKET_BYTES as u64 + u64::from(buckets.div_ceil(PAGE_BUCKETS)) * 4
+    u64::from(buckets) * u64::from(BUCKET_BYTES) + u64::from(buckets.div_ceil(PAGE_BUCKETS)) * 4
 }
 
 /// Where the answer for a hash is.
@@ -81,7 +81,7 @@ pub(crate) fn place(buckets: u32, hash: u64) -> Place {
 /// The place of a page.
 pub(crate) fn page(buckets: u32, number: u32) -> Place {
     let held = buckets.saturating_sub(number * PAGE_BUCKETS).min(PAGE_BUCKETS);
-    Place { offset: u64::from(number) * PAGE_BYTES, bytes: held * BUCKET_BYTES as u32 + 4, bucket: 0 }
+    Place { offset: u64::from(number) * PAGE_BYTES, bytes: held * BUCKET_BYTES + 4, bucket: 0 }
 }
 
 /// The bits of a hash in its bucket.
@@ -136,7 +136,7 @@ impl<'a> Page<'a> {
     /// Verifies the page that stands at `offset` of the file.
     pub(crate) fn decode(salt: u32, offset: u64, bytes: &'a [u8]) -> Result<Page<'a>, DecodeError> {
         let body = checked(STRUCTURE, place_seed(salt, offset), bytes)?;
-        match body.is_empty() || !body.len().is_multiple_of(BUCKET_BYTES) {
+        match body.is_empty() || !body.len().is_multiple_of(BUCKET_BYTES as usize) {
             true => {
                 Err(DecodeError::new(STRUCTURE, 0, DecodeReason::Invalid("the page has no whole buckets")))
             }
@@ -146,8 +146,9 @@ impl<'a> Page<'a> {
 
     /// Whether a pair with this hash may be there; `place` is that of the hash.
     pub(crate) fn may_have(&self, place: Place, hash: u64) -> bool {
-        let from = place.bucket as usize * BUCKET_BYTES;
-        let words = self.0.get(from..from + BUCKET_BYTES).unwrap_or_default().chunks_exact(4);
+        let bytes = BUCKET_BYTES as usize;
+        let from = place.bucket as usize * bytes;
+        let words = self.0.get(from..from + bytes).unwrap_or_default().chunks_exact(4);
         let word = |bytes: &[u8]| bytes.iter().rev().fold(0u32, |word, &b| word << 8 | u32::from(b));
         words.zip(bits(hash)).all(|(bytes, bit)| word(bytes) & bit != 0)
     }

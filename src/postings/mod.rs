@@ -91,10 +91,9 @@ pub(crate) fn select(index: &dyn TermIndex, matchers: &[Matcher], cancel: &Cance
     }
     let mut found: Option<RoaringBitmap> = None;
     for matcher in required {
-        let next = having(asked, matcher, true)?;
         let both = match found {
-            Some(before) => before & next,
-            None => next,
+            Some(before) => narrowed(asked, matcher, before)?,
+            None => having(asked, matcher, true)?,
         };
         if both.is_empty() {
             return Ok(both);
@@ -135,6 +134,20 @@ fn cost(matcher: &Matcher) -> (u8, usize) {
         None if matcher.base_is_any_value() => (1, 0),
         None if !matcher.prefix().is_empty() => (2, 0),
         None => (3, 0),
+    }
+}
+
+/// Those of some series that have the label, with a value that fulfils the matcher. A negation is subtracted from the few that
+/// are left, not from all that have the label.
+fn narrowed(asked: Asked<'_>, matcher: &Matcher, before: RoaringBitmap) -> Result<RoaringBitmap> {
+    if !matcher.is_negative() || matcher.base_is_any_value() {
+        return Ok(before & having(asked, matcher, true)?);
+    }
+    asked.cancel.check()?;
+    let labelled = before & asked.index.exact(matcher.name(), "")?;
+    match labelled.is_empty() {
+        true => Ok(labelled),
+        false => Ok(labelled - base(asked, matcher)?),
     }
 }
 

@@ -51,13 +51,13 @@ pub(crate) fn run(args: &Select, context: &Context) -> Result<u8, Failure> {
         row.describe(question, context);
         rows.push(row.json(question));
     }
+    let after = anonymous_bytes();
     let opened = context.read(dir)?;
     let querier = opened.db.querier(TimeRange::ALL)?.max_series(u64::MAX);
     let values = sampled(RUNS, || {
         let found = querier.label_values("i", &Selector::all())?;
         super::compare("values of i", found.len() as u64, u64::from(shape.values))
     })?;
-    let after = anonymous_bytes();
     let stats = opened.db.stats();
     let on_disk = bytes_under(dir)?;
     context.note(format_args!(

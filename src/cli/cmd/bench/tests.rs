@@ -138,15 +138,8 @@ fn series_of_several_blocks_are_found_as_often_as_they_must_be() {
 fn a_history_has_all_its_samples() {
     let dir = tempfile::tempdir().unwrap();
     let db = DbArg { dir: dir.path().join("db") };
-    let mut args = args::History {
-        db,
-        series: 3,
-        months: 1,
-        interval: 3_600,
-        again: false,
-        prepare: true,
-        json: false,
-    };
+    let mut args =
+        args::History { db, series: 3, months: 1, interval: 3_600, again: false, prepare: true, json: false };
     let context = Context::new(true);
     assert_eq!(history::run(&args, &context), Ok(0));
     (args.prepare, args.again) = (false, true);
