@@ -33,6 +33,7 @@ pub mod fuzz {
         gorilla
         manifest
         packed
+        pairs_filter
         postings_list
         series_page
         spill_run

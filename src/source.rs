@@ -34,7 +34,7 @@ pub(crate) use series_merge::SeriesMerge;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::EncodedChunk;
-use crate::model::{Columns, Intervals, Labels, Matcher, Metadata, TimeRange};
+use crate::model::{Cancel, Columns, Intervals, Labels, Matcher, Metadata, TimeRange};
 
 /// The precedence of the head: above every block.
 pub(crate) const HEAD_PRECEDENCE: u64 = u64::MAX;
@@ -47,11 +47,17 @@ pub(crate) trait Source: Send + Sync {
     fn precedence(&self) -> u64;
     /// The series that fulfil all matchers, in label order, with the chunks that overlap `range`;
     /// a series without such chunks is left out. Chunks are not trimmed to `range`.
-    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesStream>>;
+    /// `cancel` ends the selection, and the stream, within a millisecond or so.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn SeriesStream>>;
     /// Adds the names of labels of the series that fulfil all matchers.
-    fn label_names(&self, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()>;
-    /// Adds the values of label `name` of the series that fulfil all matchers.
-    fn label_values(&self, name: &str, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()>;
+    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel, out: &mut BTreeSet<String>) -> Result<()>;
+    /// The values of label `name` of the series that fulfil all matchers, sorted, each once.
+    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>>;
     /// The metadata of one family, if known here.
     fn metadata(&self, family: &str) -> Result<Option<Metadata>>;
     /// The metadata of all families, sorted by name.

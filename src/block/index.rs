@@ -18,15 +18,19 @@ use roaring::RoaringBitmap;
 
 use super::unit::{ReadMode, UnitFile};
 use crate::env::Fs;
-use crate::error::Result;
+use crate::error::{DecodeError, Result};
 use crate::format::block_meta::{BlockMeta, Root};
 use crate::format::directory_page::{self, Child, Kind};
 use crate::format::families_page;
+use crate::format::pairs_filter;
 use crate::format::postings_list;
 use crate::format::series_page;
-use crate::format::terms_page::{self, ListPlace, Term};
+use crate::format::terms_page::{self, ListPlace, Postings, Term};
 use crate::model::Metadata;
 use crate::postings::TermIndex;
+
+/// The most ids that a scan gathers before it unites them, of four bytes each.
+const GATHERED_IDS: usize = 1_048_576;
 
 /// The index file of one block.
 #[derive(Debug)]
@@ -44,6 +48,15 @@ enum Target<'a> {
     Key(&'a str, &'a str),
     /// The leaf in which the last entry of this name is, if anywhere.
     EndOf(&'a str),
+}
+
+/// The postings of an entry, and the page that it stands in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'a> {
+    /// The series.
+    pub(super) postings: Postings<'a>,
+    /// The offset of the page.
+    pub(super) page: u64,
 }
 
 /// A page as its parent describes it.
@@ -114,38 +127,33 @@ impl Index {
     /// The children of a node, each checked against its siblings and the node.
     pub(super) fn children(&self, kind: Kind, at: &PageRef) -> Result<Vec<PageRef>> {
         let mut children = Vec::new();
-        self.walk_node(kind, at, |child| {
-            children.push(at.child(child));
-            ControlFlow::Continue(())
+        self.with_node(kind, at, |page| {
+            while let Some(child) = page.next()? {
+                children.push(at.child(&child));
+            }
+            Ok(())
         })?;
         Ok(children)
     }
 
-    fn walk_node(
+    /// Decodes a node, which must be what its parent says.
+    fn with_node<R>(
         &self,
         kind: Kind,
         at: &PageRef,
-        mut f: impl FnMut(&Child<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
+        f: impl FnOnce(&mut directory_page::Page<'_>) -> std::result::Result<R, DecodeError>,
+    ) -> Result<R> {
         let corrupt = |e| self.file.corrupt(at.offset, e);
         let bytes = self.page_bytes("directory_page", at, directory_page::MAX_PAGE_BYTES)?;
-        let mut page = directory_page::Page::decode(self.meta.salt, at.offset, kind, at.level, &bytes);
-        let page = page.as_mut().map_err(|e| corrupt(*e))?;
-        let mut first = true;
-        while let Some(child) = page.next().map_err(corrupt)? {
-            if first && !at.agrees(child.number, Some((child.name, child.value))) {
-                return Err(self.file.invalid(
-                    "directory_page",
-                    at.offset,
-                    "the node is not what its parent says",
-                ));
-            }
-            first = false;
-            if f(&child).is_break() {
-                break;
+        let page = directory_page::Page::decode(self.meta.salt, at.offset, kind, at.level, &bytes);
+        let mut page = page.map_err(corrupt)?;
+        let first = page.clone().next().map_err(corrupt)?;
+        match first.is_some_and(|first| at.agrees(first.number, Some((first.name, first.value)))) {
+            true => f(&mut page).map_err(corrupt),
+            false => {
+                Err(self.file.invalid("directory_page", at.offset, "the node is not what its parent says"))
             }
         }
-        Ok(())
     }
 
     fn page_bytes(&self, structure: &'static str, at: &PageRef, maximum: usize) -> Result<Cow<'_, [u8]>> {
@@ -156,20 +164,25 @@ impl Index {
     }
 
     fn descend(&self, kind: Kind, target: Target<'_>) -> Result<PageRef> {
+        self.descend_to(kind, target, 0)
+    }
+
+    /// The page of `level` on the way to the target, or the root if that is lower.
+    fn descend_to(&self, kind: Kind, target: Target<'_>, level: u8) -> Result<PageRef> {
         let mut at = PageRef::root(self.root(kind));
-        while at.level > 0 {
-            let mut next: Option<PageRef> = None;
-            self.walk_node(kind, &at, |child| {
-                let beyond = match target {
-                    Target::Number(number) => child.number > number,
-                    Target::Key(name, value) => (child.name, child.value) > (name, value),
-                    Target::EndOf(name) => child.name > name,
-                };
-                if beyond && next.is_some() {
-                    return ControlFlow::Break(());
+        let beyond = |child: &Child<'_>| match target {
+            Target::Number(number) => child.number > number,
+            Target::Key(name, value) => (child.name, child.value) > (name, value),
+            Target::EndOf(name) => child.name > name,
+        };
+        while at.level > level {
+            let next = self.with_node(kind, &at, |page| {
+                page.seek(beyond)?;
+                let mut next = None;
+                while let Some(child) = page.next()?.filter(|child| next.is_none() || !beyond(child)) {
+                    next = Some(child);
                 }
-                next = Some(at.child(child));
-                ControlFlow::Continue(())
+                Ok(next.map(|child| at.child(&child)))
             })?;
             match next {
                 Some(next) => at = next,
@@ -203,43 +216,54 @@ impl Index {
         self.descend(Kind::Terms, Target::Number(ordinal))
     }
 
-    /// Calls `f` with each entry from (name, value) on, until it breaks.
+    /// Calls `f` with each entry from (name, value) on, and where its page stands, until it breaks.
     fn terms_from(
         &self,
         name: &str,
         value: &str,
-        mut f: impl FnMut(Term<'_>) -> Result<ControlFlow<()>>,
+        mut f: impl FnMut(Term<'_>, u64) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         if self.meta.pairs == 0 {
             return Ok(());
         }
         let mut at = self.descend(Kind::Terms, Target::Key(name, value))?;
-        let mut near = true;
+        let mut ahead = Vec::new().into_iter();
+        let mut reached = false;
         loop {
             let next = self.with_terms(&at, |page| {
                 let corrupt = |e| self.file.corrupt(at.offset, e);
-                let mut walk = if near { page.walk_near(name, value).map_err(corrupt)? } else { page.walk() };
+                let mut walk =
+                    if reached { page.walk() } else { page.walk_near(name, value).map_err(corrupt)? };
                 while let Some(term) = walk.next().map_err(corrupt)? {
-                    if (term.name, term.value) >= (name, value) && f(term)?.is_break() {
+                    reached = reached || (term.name, term.value) >= (name, value);
+                    if reached && f(term, at.offset)?.is_break() {
                         return Ok(None);
                     }
                 }
                 Ok(Some(page.first() + page.count()))
             })?;
-            near = false;
+            reached = true;
             at = match next {
-                Some(next) if next < self.meta.pairs => self.following(Kind::Terms, &at, next)?,
+                Some(next) if next < self.meta.pairs => self.following(Kind::Terms, &at, next, &mut ahead)?,
                 _ => return Ok(()),
             };
         }
     }
 
-    /// The leaf that begins with `number`.
-    fn following(&self, kind: Kind, at: &PageRef, number: u32) -> Result<PageRef> {
-        let next = self.descend(kind, Target::Number(number))?;
-        match next.number == number {
-            true => Ok(next),
-            false => Err(self.file.invalid(
+    /// The leaf that begins with `number`, which follows `at`: from those `ahead`, which are a node's, one read for all of them.
+    fn following(
+        &self,
+        kind: Kind,
+        at: &PageRef,
+        number: u32,
+        ahead: &mut std::vec::IntoIter<PageRef>,
+    ) -> Result<PageRef> {
+        if ahead.as_slice().is_empty() {
+            *ahead = self.leaves_from(kind, number)?.into_iter();
+        }
+        match ahead.next().filter(|next| next.number == number) {
+            Some(next) => Ok(next),
+            None => Err(self.file.invalid(
                 "directory_page",
                 at.offset,
                 "the leaf is not followed by the next one",
@@ -247,8 +271,19 @@ impl Index {
         }
     }
 
-    /// Calls `f` with each label name and the place of the list of all series that have it.
-    pub(super) fn names(&self, mut f: impl FnMut(&str, ListPlace) -> Result<()>) -> Result<()> {
+    /// The leaves of one node from that with `number` on.
+    fn leaves_from(&self, kind: Kind, number: u32) -> Result<Vec<PageRef>> {
+        let node = self.descend_to(kind, Target::Number(number), 1)?;
+        if node.level == 0 {
+            return Ok(vec![node]);
+        }
+        let mut leaves = self.children(kind, &node)?;
+        let from = leaves.partition_point(|leaf| leaf.number <= number).saturating_sub(1);
+        Ok(leaves.split_off(from))
+    }
+
+    /// Calls `f` with each label name and all series that have it.
+    pub(super) fn names(&self, mut f: impl FnMut(&str, Found<'_>) -> Result<()>) -> Result<()> {
         if self.meta.pairs == 0 {
             return Ok(());
         }
@@ -262,7 +297,7 @@ impl Index {
                         if !term.value.is_empty() {
                             return Err(self.headless(at.offset));
                         }
-                        f(term.name, term.list)?;
+                        f(term.name, Found { postings: term.postings, page: at.offset })?;
                         last.clear();
                         last.push_str(term.name);
                     }
@@ -276,7 +311,7 @@ impl Index {
             let jumped = self.descend(Kind::Terms, Target::EndOf(&last))?;
             at = match jumped.number >= next {
                 true => jumped,
-                false => self.following(Kind::Terms, &at, next)?,
+                false => self.following(Kind::Terms, &at, next, &mut Vec::new().into_iter())?,
             };
         }
     }
@@ -286,22 +321,84 @@ impl Index {
         self.file.invalid("terms_page", offset, "a name does not begin with the empty value")
     }
 
-    /// Calls `f` with each value of `name` that begins with `prefix`, and the place of its list.
+    /// Calls `f` with each value of `name` that begins with `prefix`, and the series that have it.
     pub(super) fn values(
         &self,
         name: &str,
         prefix: &str,
-        mut f: impl FnMut(&str, ListPlace) -> Result<()>,
+        mut f: impl FnMut(&str, Found<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.terms_from(name, prefix, |term| {
-            if term.name != name || !term.value.starts_with(prefix) {
+        self.terms_from(name, prefix, |term, page| {
+            if term.name != name || (!prefix.is_empty() && !term.value.starts_with(prefix)) {
                 return Ok(ControlFlow::Break(()));
             }
             if !term.value.is_empty() {
-                f(term.value, term.list)?;
+                f(term.value, Found { postings: term.postings, page })?;
             }
             Ok(ControlFlow::Continue(()))
         })
+    }
+
+    /// The series of an entry.
+    pub(super) fn series_with(&self, found: Found<'_>) -> Result<RoaringBitmap> {
+        match found.postings {
+            Postings::Listed(list) => self.postings(list),
+            Postings::Inline(_) => {
+                let mut ids = Vec::new();
+                self.inline(found, &mut ids)?;
+                Ok(RoaringBitmap::from_sorted_iter(ids.iter().copied()).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Whether an entry has one of these series. `ids` is room to work in.
+    pub(super) fn has_any(
+        &self,
+        found: Found<'_>,
+        series: &RoaringBitmap,
+        ids: &mut Vec<u32>,
+    ) -> Result<bool> {
+        match found.postings {
+            Postings::Listed(list) => Ok(!self.postings(list)?.is_disjoint(series)),
+            Postings::Inline(_) => {
+                ids.clear();
+                self.inline(found, ids)?;
+                Ok(ids.iter().any(|id| series.contains(*id)))
+            }
+        }
+    }
+
+    /// Appends the ids that stand in an entry, if they do.
+    fn inline(&self, found: Found<'_>, out: &mut Vec<u32>) -> Result<()> {
+        match found.postings {
+            Postings::Listed(_) => Ok(()),
+            Postings::Inline(ids) => {
+                ids.decode_into(self.meta.series, out).map_err(|e| self.file.corrupt(found.page, e))
+            }
+        }
+    }
+
+    /// Whether the filter lets a pair pass: if it does not, the block has no series with it.
+    pub(super) fn filter_passes(&self, name: &str, value: &str) -> Result<bool> {
+        let buckets = pairs_filter::buckets(self.meta.pairs);
+        if buckets == 0 {
+            return Ok(true);
+        }
+        let Some(start) = self.filter_start() else {
+            return Err(self.file.invalid("pairs_filter", 0, "the index is shorter than its filter"));
+        };
+        let hash = pairs_filter::hash(name, value);
+        let place = pairs_filter::place(buckets, hash);
+        let offset = start + place.offset;
+        let bytes = self.file.read("pairs_filter", offset, place.bytes as usize)?;
+        let page = pairs_filter::Page::decode(self.meta.salt, offset, &bytes);
+        page.map(|page| page.may_have(place, hash)).map_err(|e| self.file.corrupt(offset, e))
+    }
+
+    /// Where the filter stands: at the end of the file.
+    pub(super) fn filter_start(&self) -> Option<u64> {
+        let bytes = pairs_filter::total_bytes(pairs_filter::buckets(self.meta.pairs));
+        self.meta.index_bytes.checked_sub(bytes)
     }
 
     /// Reads a postings list.
@@ -366,6 +463,7 @@ impl Index {
             return Ok(out);
         }
         let mut at = self.descend(Kind::Families, Target::Number(0))?;
+        let mut ahead = Vec::new().into_iter();
         loop {
             let page = self.families_page(&at)?;
             let next = page.first.saturating_add(u32::try_from(page.families.len()).unwrap_or(u32::MAX));
@@ -373,7 +471,7 @@ impl Index {
             if next >= self.meta.families {
                 return Ok(out);
             }
-            at = self.following(Kind::Families, &at, next)?;
+            at = self.following(Kind::Families, &at, next, &mut ahead)?;
         }
     }
 }
@@ -385,28 +483,58 @@ impl TermIndex for Index {
         Ok(all)
     }
 
+    fn may_have(&self, name: &str, value: &str) -> Result<bool> {
+        if self.meta.pairs == 0 {
+            return Ok(false);
+        }
+        self.filter_passes(name, value)
+    }
+
     fn exact(&self, name: &str, value: &str) -> Result<RoaringBitmap> {
         if self.meta.pairs == 0 {
             return Ok(RoaringBitmap::new());
         }
         let at = self.descend(Kind::Terms, Target::Key(name, value))?;
-        let found =
-            self.with_terms(&at, |page| page.find(name, value).map_err(|e| self.file.corrupt(at.offset, e)))?;
-        found.map_or(Ok(RoaringBitmap::new()), |list| self.postings(list))
+        self.with_terms(&at, |page| {
+            let found = page.find(name, value).map_err(|e| self.file.corrupt(at.offset, e))?;
+            match found {
+                Some(postings) => self.series_with(Found { postings, page: at.offset }),
+                None => Ok(RoaringBitmap::new()),
+            }
+        })
     }
 
+    /// Ids that stand in entries are gathered, and united at the end: a bitmap is slow to grow by one.
     fn scan(
         &self,
         name: &str,
         prefix: &str,
-        keep: &mut dyn FnMut(&str) -> bool,
+        keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
-        self.values(name, prefix, |value, list| {
-            if keep(value) {
-                *out |= self.postings(list)?;
+        let mut gathered = Vec::new();
+        self.values(name, prefix, |value, found| {
+            if !keep(value)? {
+                return Ok(());
+            }
+            match found.postings {
+                Postings::Listed(list) => *out |= self.postings(list)?,
+                Postings::Inline(_) => self.inline(found, &mut gathered)?,
+            }
+            if gathered.len() >= GATHERED_IDS {
+                unite(&mut gathered, out);
             }
             Ok(())
-        })
+        })?;
+        unite(&mut gathered, out);
+        Ok(())
     }
+}
+
+/// Unites ids, in any order, with a set; empties them.
+fn unite(ids: &mut Vec<u32>, out: &mut RoaringBitmap) {
+    ids.sort_unstable();
+    ids.dedup();
+    let sorted = RoaringBitmap::from_sorted_iter(ids.drain(..));
+    *out |= sorted.unwrap_or_default();
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   blocks/<start>-<end>-<sequence>/
 //!     meta     block_meta: range, counts, lengths of the others, roots      read at open, nothing else is
-//!     index    ┌ lists, terms_page ┐… directory │ series_page … directory │ families_page … directory
+//!     index    ┌ lists, terms_page ┐… directory │ series_page … directory │ families_page … directory │ pairs_filter
 //!     chunks   header, chunk_group …
 //!     times    time_column …: timestamps that series share; empty if no chunk is of columns
 //!
@@ -12,10 +12,11 @@
 //! ```
 //!
 //! The index has three trees of pages. The *dictionary* holds all (name, value) pairs in order,
-//! each with the place of its postings list; for each name first the pair (name, "") with all
+//! each with its postings or the place of their list; for each name first the pair (name, "") with all
 //! series that have the label: so one structure answers names, values, look-ups and prefix scans.
 //! The *series tree* holds series by their dense numbers, which follow label order: a selection
-//! is a set of numbers, read in ascending order. The *family tree* holds metadata.
+//! is a set of numbers, read in ascending order. The *family tree* holds metadata. A *filter* of all pairs
+//! lets a query over many blocks pass by those that cannot have what it asks for.
 //!
 //! # Invariants
 //! - A unit (page, list, group) is read whole and its checksum verified, seeded by salt and
@@ -24,7 +25,7 @@
 //! - The units of `index` stand back to back without gaps, as do the chunks and the columns of `times`: [`Block::verify`] accounts for every byte.
 //!
 //! # Cost
-//! Opening reads 164 bytes. A look-up reads one page per level, about three. The writer keeps per
+//! Opening reads 164 bytes. A look-up reads one page per level, about three; one that the filter turns away reads a kilobyte. The writer keeps per
 //! series some ten to thirty bytes and each distinct pair once; chunks stream to their file.
 //!
 //! | file | what |

@@ -12,10 +12,12 @@ use crate::format::columns::Payload;
 use crate::format::columns::values::{self, Kind};
 use crate::format::directory_page::Kind as Tree;
 use crate::format::gorilla;
+use crate::format::pairs_filter;
+use crate::format::terms_page::Postings;
 use crate::model::Cancel;
 
 /// The names of the parts, in the order in which they are told.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "values: constant",
     "values: integers",
     "values: decimals",
@@ -26,6 +28,7 @@ const NAMES: [&str; 12] = [
     "series",
     "label pairs",
     "postings",
+    "filter of the pairs",
     "metadata",
     "block heads",
 ];
@@ -44,8 +47,9 @@ const CHUNK_HEADS: usize = 6;
 const SERIES: usize = 7;
 const PAIRS: usize = 8;
 const POSTINGS: usize = 9;
-const FAMILIES: usize = 10;
-const META: usize = 11;
+const FILTER: usize = 10;
+const FAMILIES: usize = 11;
+const META: usize = 12;
 
 impl Block {
     /// Counts the bytes.
@@ -67,6 +71,7 @@ impl Block {
                 self.count_pages(tree, &PageRef::root(root), part, &mut parts)?;
             }
         }
+        add(&mut parts, FILTER, pairs_filter::total_bytes(pairs_filter::buckets(meta.pairs)), 0);
         add(&mut parts, TIMES, meta.times_bytes, 0);
         add(&mut parts, META, block_meta::META_BYTES as u64, 0);
         Ok(parts)
@@ -114,7 +119,11 @@ impl Block {
         self.index.with_terms(at, |page| {
             let mut walk = page.walk();
             while let Some(term) = walk.next().map_err(|e| self.index.file().corrupt(at.offset, e))? {
-                add(parts, POSTINGS, u64::from(term.list.bytes), 0);
+                let bytes = term.postings.bytes();
+                add(parts, POSTINGS, bytes, 0);
+                if matches!(term.postings, Postings::Inline(_)) {
+                    move_from_page(parts, part, bytes);
+                }
             }
             Ok(())
         })
@@ -127,6 +136,13 @@ fn part_of(kind: Kind) -> usize {
         Kind::Integer => 1,
         Kind::Decimal => 2,
         Kind::Bits => 3,
+    }
+}
+
+/// Takes bytes that stand in a page, but are counted as something else.
+fn move_from_page(parts: &mut Parts, part: usize, bytes: u64) {
+    if let Some((page, _)) = parts.get_mut(part) {
+        *page = page.saturating_sub(bytes);
     }
 }
 

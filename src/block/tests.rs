@@ -12,6 +12,8 @@ use crate::error::ErrorKind;
 use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::columns::values;
 use crate::format::directory_page::Kind;
+use crate::format::pairs_filter;
+use crate::format::terms_page::Postings;
 use crate::format::{cursor, gorilla};
 use crate::model::{Cancel, Columns, Labels, Lsn, MatchOp, Matcher, Metadata, MetricType, TimeRange};
 use crate::source::{ChunkData, Source};
@@ -78,7 +80,7 @@ fn view(fs: &MemFs, mode: ReadMode, deletes: Vec<Deletion>) -> BlockView {
 
 /// Everything that a selection yields, decoded; deleted samples taken out.
 fn selected(view: &BlockView, matchers: &[Matcher], range: TimeRange) -> Result<Found> {
-    let mut stream = view.select(matchers, range)?;
+    let mut stream = view.select(matchers, range, &Cancel::default())?;
     let mut out = Vec::new();
     while let Some(series) = stream.next()? {
         let mut samples = Vec::new();
@@ -270,16 +272,15 @@ fn names_values_and_families_agree_with_the_model() {
                 };
                 let living = || model.keys().filter(|l| matches(&matchers, l) && !gone(l));
                 let mut names = BTreeSet::new();
-                view.label_names(&matchers, &mut names).unwrap();
+                view.label_names(&matchers, &Cancel::default(), &mut names).unwrap();
                 let want: BTreeSet<String> =
                     living().flat_map(|l| l.iter().map(|(n, _)| n.to_owned())).collect();
                 assert_eq!(names, want, "{matchers:?}");
                 for name in ["__name__", "a", "é", "unique", "none"] {
-                    let mut values = BTreeSet::new();
-                    view.label_values(name, &matchers, &mut values).unwrap();
+                    let values = view.label_values(name, &matchers, &Cancel::default()).unwrap();
                     let want: BTreeSet<String> =
                         living().filter_map(|l| l.value(name).map(str::to_owned)).collect();
-                    assert_eq!(values, want, "{name} {matchers:?}");
+                    assert_eq!(values, want.into_iter().collect::<Vec<_>>(), "{name} {matchers:?}");
                 }
             }
             assert_eq!(view.families().unwrap(), families().into_iter().collect::<Vec<_>>());
@@ -350,11 +351,9 @@ fn trees_of_several_levels() {
         assert_eq!(got.len(), 1);
     }
     let mut names = BTreeSet::new();
-    view.label_names(&[], &mut names).unwrap();
+    view.label_names(&[], &Cancel::default(), &mut names).unwrap();
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["__name__", "x", "y"]);
-    let mut values = BTreeSet::new();
-    view.label_values("y", &[], &mut values).unwrap();
-    assert_eq!(values.len(), 120);
+    assert_eq!(view.label_values("y", &[], &Cancel::default()).unwrap().len(), 120);
     let all = view.families().unwrap();
     assert_eq!(all.len(), 900);
     assert!(all.windows(2).all(|w| w[0].0 < w[1].0));
@@ -401,9 +400,9 @@ fn everything(fs: &MemFs, mode: ReadMode) -> Result<String> {
     let mut out = format!("{:?}", selected(&view, &[], TimeRange::ALL)?);
     out += &format!("{:?}", selected(&view, &[matcher(MatchOp::Regex, "a", "v.+")], TimeRange::ALL)?);
     let mut names = BTreeSet::new();
-    view.label_names(&[], &mut names)?;
-    view.label_values("job", &[matcher(MatchOp::Equal, "a", "v1")], &mut names)?;
-    out += &format!("{names:?}{:?}{:?}", view.families()?, view.metadata("m0")?);
+    view.label_names(&[], &Cancel::default(), &mut names)?;
+    let values = view.label_values("job", &[matcher(MatchOp::Equal, "a", "v1")], &Cancel::default())?;
+    out += &format!("{names:?}{values:?}{:?}{:?}", view.families()?, view.metadata("m0")?);
     Ok(out)
 }
 
@@ -460,14 +459,49 @@ fn units(block: &Block) -> Vec<(usize, usize)> {
         let lists = index.with_terms(leaf, |page| {
             let mut walk = page.walk();
             while let Some(term) = walk.next().unwrap() {
-                units.push((term.list.offset as usize, term.list.bytes as usize));
+                if let Postings::Listed(list) = term.postings {
+                    units.push((list.offset as usize, list.bytes as usize));
+                }
             }
             Ok(())
         });
         lists.unwrap();
     }
+    let buckets = pairs_filter::buckets(meta.pairs);
+    let start = index.filter_start().unwrap();
+    for number in 0..buckets.div_ceil(pairs_filter::PAGE_BUCKETS) {
+        let page = pairs_filter::page(buckets, number);
+        units.push(((start + page.offset) as usize, page.bytes as usize));
+    }
     units.sort_unstable();
     units
+}
+
+#[test]
+fn the_filter_turns_away_what_the_block_has_not_and_no_other() {
+    let model = random_model(3, 60);
+    let block = open(&write(&model), ReadMode::Mapped).unwrap();
+    for (name, value) in model.keys().flat_map(Labels::iter) {
+        assert!(block.index.filter_passes(name, value).unwrap(), "{name}={value}");
+    }
+    let passed = (0..1_000).filter(|i| block.index.filter_passes("a", &format!("no{i}")).unwrap()).count();
+    assert!(passed < 60, "{passed} of 1,000");
+}
+
+#[test]
+fn a_cancelled_token_ends_selections_and_streams() {
+    let (_, fs) = deep_index(200, 40);
+    let view = BlockView::new(Arc::new(open(&fs, ReadMode::Mapped).unwrap()), 7, vec![]);
+    let cancel = Cancel::default();
+    let regex = matcher(MatchOp::Regex, "x", "[^z]*7");
+    let mut stream = view.select(&[], TimeRange::ALL, &cancel).unwrap();
+    assert!(stream.next().unwrap().is_some());
+    cancel.cancel();
+    let cancelled = |error: crate::Error| assert_eq!(error.kind(), ErrorKind::Cancelled);
+    cancelled(stream.next().unwrap_err());
+    cancelled(view.select(std::slice::from_ref(&regex), TimeRange::ALL, &cancel).err().unwrap());
+    cancelled(view.label_values("x", &[], &cancel).unwrap_err());
+    cancelled(view.label_names(&[regex], &cancel, &mut BTreeSet::new()).unwrap_err());
 }
 
 /// Changes bytes of `path` in the unit (offset, bytes), and seals it again as a forger would.

@@ -6,7 +6,7 @@
 //!   series ─ labels ascend; chunks back to back in `chunks`;  Σ mix(series, pair) over the series ┘
 //!            each chunk decoded: rows, first and last time as the index says, times ascend
 //!   times ── columns back to back; each is of a chunk, and each chunk's is one
-//!   families ─ names ascend      directory pages ─ between the leaves and the end of the tree
+//!   families ─ names ascend      filter ─ has all pairs      directory pages ─ between the leaves and the end of the tree
 //! ```
 //!
 //! That postings and series say the same is shown by sums over all (series, pair) incidences: no
@@ -16,7 +16,7 @@
 use std::collections::BTreeSet;
 
 use super::chunks::{Chunks, Group};
-use super::index::PageRef;
+use super::index::{Found, PageRef};
 use super::reader::SeriesReader;
 use super::{Block, META_FILE};
 use crate::env;
@@ -26,8 +26,9 @@ use crate::format::chunk::Coding;
 use crate::format::chunk_group::{self, HEADER_BYTES};
 use crate::format::columns::Payload;
 use crate::format::directory_page::Kind;
+use crate::format::pairs_filter;
 use crate::format::series_page::SeriesChunk;
-use crate::format::terms_page::{ListPlace, Page};
+use crate::format::terms_page::{Page, Postings, Term};
 use crate::model::{Cancel, Columns, Labels};
 
 use roaring::RoaringBitmap;
@@ -119,6 +120,7 @@ impl Check<'_> {
         self.tree(Kind::Terms)?;
         self.tree(Kind::Series)?;
         self.tree(Kind::Families)?;
+        self.filter();
         let index = &self.block.index;
         if self.faults.is_empty() && self.end != index.file().bytes() {
             self.fault(index.file().invalid("block_meta", self.end, "bytes of the index belong to nothing"));
@@ -302,8 +304,11 @@ impl Check<'_> {
             }
             (terms.name, terms.value) = (term.name.to_owned(), term.value.to_owned());
             terms.next = term.ordinal.saturating_add(1);
-            match index.postings(term.list) {
-                Ok(ids) => self.postings(term.list, term.ordinal, new_name, ids, terms),
+            if !new_name {
+                self.in_filter(term.name, term.value);
+            }
+            match index.series_with(Found { postings: term.postings, page: leaf.offset }) {
+                Ok(ids) => self.postings(leaf, &term, new_name, ids, terms),
                 Err(e) => {
                     self.postings_whole = false;
                     self.fault(e);
@@ -313,23 +318,60 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// A pair must pass the filter; if that is damaged, its own check tells.
+    fn in_filter(&mut self, name: &str, value: &str) {
+        let index = &self.block.index;
+        if self.postings_whole && matches!(index.filter_passes(name, value), Ok(false)) {
+            let start = index.filter_start().unwrap_or(0);
+            self.fault(index.file().invalid("pairs_filter", start, "a pair of the block is not in it"));
+        }
+    }
+
+    /// The filter's pages, at the end of the file.
+    fn filter(&mut self) {
+        let index = &self.block.index;
+        let buckets = pairs_filter::buckets(self.block.meta.pairs);
+        let Some(start) = index.filter_start() else {
+            return self.fault(index.file().invalid(
+                "pairs_filter",
+                0,
+                "the index is shorter than its filter",
+            ));
+        };
+        for number in 0..buckets.div_ceil(pairs_filter::PAGE_BUCKETS) {
+            let place = pairs_filter::page(buckets, number);
+            let offset = start + place.offset;
+            self.expect("pairs_filter", offset, u64::from(place.bytes));
+            let bytes = index.file().read("pairs_filter", offset, place.bytes as usize);
+            let page = bytes.and_then(|bytes| {
+                let page = pairs_filter::Page::decode(self.block.meta.salt, offset, &bytes);
+                page.map(|_| ()).map_err(|e| index.file().corrupt(offset, e))
+            });
+            if let Err(e) = page {
+                self.fault(e);
+            }
+        }
+    }
+
     fn postings(
         &mut self,
-        list: ListPlace,
-        ordinal: u32,
+        leaf: &PageRef,
+        term: &Term<'_>,
         of_name: bool,
         ids: RoaringBitmap,
         terms: &mut Terms,
     ) {
-        self.expect("postings_list", list.offset, u64::from(list.bytes));
+        let at = match term.postings {
+            Postings::Listed(list) => {
+                self.expect("postings_list", list.offset, u64::from(list.bytes));
+                list.offset
+            }
+            Postings::Inline(_) => leaf.offset,
+        };
         let file = self.block.index.file();
         if of_name {
             if self.postings_whole && terms.all != terms.seen {
-                self.fault(file.invalid(
-                    "postings_list",
-                    list.offset,
-                    "a name's series are not those of its values",
-                ));
+                self.fault(file.invalid("postings_list", at, "a name's series are not those of its values"));
             }
             terms.all = ids;
             terms.seen.clear();
@@ -337,10 +379,10 @@ impl Check<'_> {
         }
         for id in &ids {
             self.incidences = self.incidences.wrapping_add(1);
-            self.sum = self.sum.wrapping_add(mix(id, ordinal));
+            self.sum = self.sum.wrapping_add(mix(id, term.ordinal));
         }
         if self.postings_whole && !terms.seen.is_disjoint(&ids) {
-            self.fault(file.invalid("postings_list", list.offset, "a series has two values of one label"));
+            self.fault(file.invalid("postings_list", at, "a series has two values of one label"));
         }
         terms.seen |= ids;
     }

@@ -10,10 +10,11 @@ use std::sync::{Arc, OnceLock};
 use roaring::RoaringBitmap;
 
 use super::Block;
+use super::index::{Found, Index};
 use super::reader::SeriesReader;
 use crate::error::Result;
 use crate::format::series_page::SeriesChunk;
-use crate::model::{Intervals, Matcher, Metadata, TimeRange};
+use crate::model::{Cancel, Intervals, Matcher, Metadata, TimeRange};
 use crate::postings;
 use crate::source::{ChunkData, ChunkHandle, ChunkPlace, ChunkStore, SeriesStream, Source, SourceSeries};
 
@@ -51,18 +52,19 @@ impl BlockView {
 
     /// How many series have deleted samples.
     pub(crate) fn touched_series(&self) -> Result<u64> {
-        let touched = self.deleted()?.iter().fold(RoaringBitmap::new(), |all, (ids, _)| all | ids);
+        let touched =
+            self.deleted(&Cancel::default())?.iter().fold(RoaringBitmap::new(), |all, (ids, _)| all | ids);
         Ok(touched.len())
     }
 
     /// The series and range of each deletion.
-    fn deleted(&self) -> Result<Arc<[(RoaringBitmap, TimeRange)]>> {
+    fn deleted(&self, cancel: &Cancel) -> Result<Arc<[(RoaringBitmap, TimeRange)]>> {
         if let Some(known) = self.deleted.get() {
             return Ok(Arc::clone(known));
         }
         let mut all = Vec::with_capacity(self.deletes.len());
         for deletion in &self.deletes {
-            let ids = postings::select(&self.block.index, &deletion.matchers)?;
+            let ids = postings::select(&self.block.index, &deletion.matchers, cancel)?;
             if !ids.is_empty() {
                 all.push((ids, deletion.range));
             }
@@ -71,12 +73,12 @@ impl BlockView {
     }
 
     /// The series that fulfil all matchers and that are not deleted over the whole block; `None` for all.
-    fn living(&self, matchers: &[Matcher]) -> Result<Option<RoaringBitmap>> {
+    fn living(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<Option<RoaringBitmap>> {
         if matchers.is_empty() && self.deletes.is_empty() {
             return Ok(None);
         }
-        let ids = postings::select(&self.block.index, matchers)?;
-        let gone = wholly_deleted(&self.deleted()?, hull(&self.block));
+        let ids = postings::select(&self.block.index, matchers, cancel)?;
+        let gone = wholly_deleted(&self.deleted(cancel)?, hull(&self.block));
         Ok(Some(ids - gone))
     }
 }
@@ -122,9 +124,14 @@ impl Source for BlockView {
         self.precedence
     }
 
-    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesStream>> {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn SeriesStream>> {
         let ids = match hull(&self.block).overlaps(range) {
-            true => postings::select(&self.block.index, matchers)?,
+            true => postings::select(&self.block.index, matchers, cancel)?,
             false => RoaringBitmap::new(),
         };
         Ok(Box::new(Stream {
@@ -132,33 +139,39 @@ impl Source for BlockView {
             store: Arc::clone(&self.block.chunks) as Arc<dyn ChunkStore>,
             ids: ids.into_iter(),
             range,
-            deleted: self.deleted()?,
+            deleted: self.deleted(cancel)?,
             members: Vec::new(),
             intervals: Arc::default(),
             reader: SeriesReader::default(),
+            cancel: cancel.clone(),
         }))
     }
 
-    fn label_names(&self, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
+    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel, out: &mut BTreeSet<String>) -> Result<()> {
         let index = &self.block.index;
-        let ids = self.living(matchers)?;
-        index.names(|name, list| {
-            if !out.contains(name) && any(index, &ids, list)? {
+        let ids = self.living(matchers, cancel)?;
+        let mut room = Vec::new();
+        index.names(|name, found| {
+            cancel.check()?;
+            if !out.contains(name) && any(index, &ids, found, &mut room)? {
                 out.insert(name.to_owned());
             }
             Ok(())
         })
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
+    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>> {
         let index = &self.block.index;
-        let ids = self.living(matchers)?;
-        index.values(name, "", |value, list| {
-            if !out.contains(value) && any(index, &ids, list)? {
-                out.insert(value.to_owned());
+        let ids = self.living(matchers, cancel)?;
+        let (mut out, mut room) = (Vec::new(), Vec::new());
+        index.values(name, "", |value, found| {
+            cancel.check()?;
+            if any(index, &ids, found, &mut room)? {
+                out.push(value.to_owned());
             }
             Ok(())
-        })
+        })?;
+        Ok(out)
     }
 
     fn metadata(&self, family: &str) -> Result<Option<Metadata>> {
@@ -170,16 +183,12 @@ impl Source for BlockView {
     }
 }
 
-/// Whether a list has one of these series; `None` stands for all of them.
-fn any(
-    index: &super::index::Index,
-    ids: &Option<RoaringBitmap>,
-    list: crate::format::terms_page::ListPlace,
-) -> Result<bool> {
+/// Whether an entry has one of these series; `None` stands for all of them.
+fn any(index: &Index, ids: &Option<RoaringBitmap>, found: Found<'_>, room: &mut Vec<u32>) -> Result<bool> {
     match ids {
         None => Ok(true),
         Some(ids) if ids.is_empty() => Ok(false),
-        Some(ids) => Ok(!index.postings(list)?.is_disjoint(ids)),
+        Some(ids) => index.has_any(found, ids, room),
     }
 }
 
@@ -194,6 +203,7 @@ struct Stream {
     members: Vec<bool>,
     intervals: Arc<Intervals>,
     reader: SeriesReader,
+    cancel: Cancel,
 }
 
 impl Stream {
@@ -235,7 +245,7 @@ impl SeriesStream for Stream {
             return Ok(None);
         }
         while let Some(id) = self.ids.next() {
-            match self.series(id) {
+            match self.cancel.check().and_then(|()| self.series(id)) {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
                 Err(e) => {

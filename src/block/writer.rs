@@ -8,7 +8,7 @@
 //!                                          │
 //!   finish ── sort pairs ◀─────────────────┘
 //!         ├─ postings: the arena is read once for each 16 M entries, in memory of that size
-//!         ├─ dictionary, series, families ──▶ `index`
+//!         ├─ dictionary, series, families, filter of the pairs ──▶ `index`
 //!         └─ `meta` last; every file synced, then the directory
 //! ```
 //!
@@ -19,6 +19,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use roaring::RoaringBitmap;
 
 use super::pairs::{Order, Pairs, Slot};
 use super::sink::Sink;
@@ -34,9 +36,10 @@ use crate::format::columns::{MAX_ROWS, Rows};
 use crate::format::cursor::{Reader, Write};
 use crate::format::directory_page::Kind;
 use crate::format::families_page::{self, MAX_TEXT_BYTES};
-use crate::format::postings_list;
+use crate::format::pairs_filter::{self, Builder as Filter};
+use crate::format::postings_list::{self, MAX_INLINE_IDS};
 use crate::format::series_page::{self, MAX_CHUNKS, SeriesChunk};
-use crate::format::terms_page;
+use crate::format::terms_page::{self, NewPostings};
 use crate::model::{Labels, Lsn, Metadata, TimeRange};
 
 /// Postings that are gathered in memory at a time (four bytes each).
@@ -235,9 +238,12 @@ impl Writer {
         let mut sink = Sink::create(self.fs.as_ref(), self.dir.join(INDEX_FILE))?;
         let order = self.pairs.order()?;
         let mut meta = self.meta((chunks_bytes, times_bytes), &order);
-        meta.pairs_root = self.write_terms(&order, &mut sink)?;
+        let mut filter = Filter::new(meta.pairs);
+        meta.pairs_root = self.write_terms(&order, &mut filter, &mut sink)?;
         meta.series_root = self.write_series(&order, &mut sink)?;
         meta.families_root = self.write_families(&mut sink)?;
+        let offset = sink.offset();
+        filter.finish(meta.salt, offset, sink.buffer());
         meta.index_bytes = sink.finish()?;
         let mut sink = Sink::create(self.fs.as_ref(), self.dir.join(META_FILE))?;
         sink.buffer().extend_from_slice(&meta.encode());
@@ -413,7 +419,7 @@ impl Writer {
         }
     }
 
-    fn write_terms(&mut self, order: &Order, sink: &mut Sink) -> Result<Root> {
+    fn write_terms(&mut self, order: &Order, filter: &mut Filter, sink: &mut Sink) -> Result<Root> {
         let mut leaves = TermLeaves::new(self.options.salt);
         let mut from = 0;
         while from < order.slots.len() {
@@ -428,12 +434,19 @@ impl Writer {
                 };
                 let (name, value) = self.pairs.key(slot);
                 leaves.make_room(name, value, sink)?;
-                let offset = sink.offset();
                 match all {
-                    Some(all) => postings_list::encode(all, self.options.salt, offset, sink.buffer()),
-                    None => postings_list::encode_sorted(ids, self.options.salt, offset, sink.buffer()),
+                    Some(all) if all.len() <= MAX_INLINE_IDS as u64 => {
+                        leaves.push(name, value, NewPostings::Inline(&all.iter().collect::<Vec<u32>>()));
+                    }
+                    Some(all) => leaves.push_listed(name, value, all, sink)?,
+                    None if ids.len() <= MAX_INLINE_IDS => {
+                        leaves.push(name, value, NewPostings::Inline(ids));
+                    }
+                    None => leaves.push_listed(name, value, bitmap(ids), sink)?,
                 }
-                leaves.push(name, value, sink, offset)?;
+                if let Slot::Pair(_) = slot {
+                    filter.insert(pairs_filter::hash(name, value));
+                }
             }
             from = to;
         }
@@ -533,6 +546,7 @@ impl Drop for Writer {
 
 /// The leaves of the dictionary: pages that follow the lists of their entries.
 struct TermLeaves {
+    salt: u32,
     tree: Tree,
     page: terms_page::Builder,
     next: u32,
@@ -542,6 +556,7 @@ struct TermLeaves {
 impl TermLeaves {
     fn new(salt: u32) -> TermLeaves {
         TermLeaves {
+            salt,
             tree: Tree::new(Kind::Terms, salt),
             page: terms_page::Builder::default(),
             next: 0,
@@ -561,11 +576,17 @@ impl TermLeaves {
         Ok(())
     }
 
-    /// Adds the entry whose list was written from `offset` to the end of the sink.
-    fn push(&mut self, name: &str, value: &str, sink: &mut Sink, offset: u64) -> Result<()> {
-        let bytes = u32::try_from(sink.offset() - offset).unwrap_or(u32::MAX);
-        self.page.push(name, value, bytes);
+    fn push(&mut self, name: &str, value: &str, postings: NewPostings<'_>) {
+        self.page.push(name, value, postings);
         self.next += 1;
+    }
+
+    /// Writes the list of an entry, and adds the entry.
+    fn push_listed(&mut self, name: &str, value: &str, ids: RoaringBitmap, sink: &mut Sink) -> Result<()> {
+        let offset = sink.offset();
+        postings_list::encode(ids, self.salt, offset, sink.buffer());
+        let bytes = u32::try_from(sink.offset() - offset).unwrap_or(u32::MAX);
+        self.push(name, value, NewPostings::Listed(bytes));
         sink.spill()
     }
 
@@ -593,6 +614,11 @@ fn has_times_of(c: &NewChunk) -> bool {
                 && t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b)
         }
     }
+}
+
+fn bitmap(sorted: &[u32]) -> RoaringBitmap {
+    let ids = RoaringBitmap::from_sorted_iter(sorted.iter().copied());
+    ids.unwrap_or_else(|_| sorted.iter().copied().collect())
 }
 
 fn read_pairs(r: &mut Reader<'_>, ordinals: &[u32], out: &mut Vec<u32>) -> Result<()> {

@@ -84,7 +84,7 @@ pub(crate) fn write_into(
     sink: &mut dyn SeriesSink,
     cancel: &Cancel,
 ) -> Result<Written> {
-    let mut merge = SeriesMerge::open(sources, &[], range, None)?;
+    let mut merge = SeriesMerge::open(sources, &[], range, None, cancel)?;
     let mut packer = Packer { range, form, cancel, rows: Columns::default(), chunks: Vec::new() };
     let mut written = Written::default();
     loop {

@@ -352,7 +352,7 @@ fn is_flushed(version: &Version, range: TimeRange, last: Lsn) -> bool {
 fn candidates(version: &Version, extent: Extent) -> Result<Vec<Candidate>> {
     let candidate = |block: &Arc<LiveBlock>| {
         let meta = block.block.meta();
-        let (series, touched) = (u64::from(meta.series), version.view(block).touched_series()?);
+        let (series, touched) = (u64::from(meta.series), version.touched_series(block)?);
         Ok(Candidate {
             range: block.range(),
             samples: TimeRange::inclusive(meta.min_t, meta.max_t),

@@ -15,7 +15,7 @@ use crate::format::manifest::{BlockEntry, Manifest};
 use crate::format::tombstones::Tombstones;
 use crate::model::{Lsn, Matcher, TimeRange};
 use crate::source::Source;
-use crate::sync::AtomicBool;
+use crate::sync::{AtomicBool, Mutex, Rank};
 
 /// An open block of a version.
 #[derive(Debug)]
@@ -24,13 +24,15 @@ pub(crate) struct LiveBlock {
     pub(crate) entry: BlockEntry,
     fs: Arc<dyn Fs>,
     superseded: AtomicBool,
+    /// By which deletes how many series were touched, when that was asked last.
+    touched: Mutex<(Vec<Lsn>, u64)>,
 }
 
 impl LiveBlock {
     /// A block that was opened.
     pub(crate) fn new(fs: &Arc<dyn Fs>, block: Block, entry: BlockEntry) -> LiveBlock {
         let (fs, block, superseded) = (Arc::clone(fs), Arc::new(block), AtomicBool::new(false));
-        LiveBlock { block, entry, fs, superseded }
+        LiveBlock { block, entry, fs, superseded, touched: Mutex::new(Rank::Leaf, (Vec::new(), 0)) }
     }
 
     /// The range that its directory is named for.
@@ -81,11 +83,28 @@ pub(crate) struct Version {
 impl Version {
     /// The deletes that hide samples of a block: those after all of its samples were committed.
     pub(crate) fn deletions(&self, block: &LiveBlock) -> Vec<Deletion> {
-        self.tombstones
-            .iter()
-            .filter(|t| t.lsn > block.entry.through && t.range.overlaps(block.range()))
-            .map(|t| Deletion { matchers: Arc::clone(&t.matchers), range: t.range })
-            .collect()
+        let of = |t: &LiveTombstone| Deletion { matchers: Arc::clone(&t.matchers), range: t.range };
+        self.hiding(block).map(of).collect()
+    }
+
+    fn hiding(&self, block: &LiveBlock) -> impl Iterator<Item = &LiveTombstone> {
+        let (through, range) = (block.entry.through, block.range());
+        self.tombstones.iter().filter(move |t| t.lsn > through && t.range.overlaps(range))
+    }
+
+    /// How many series of a block have deleted samples. Every step of maintenance asks it of every block, so the answer is kept
+    /// until other deletes concern the block.
+    pub(crate) fn touched_series(&self, block: &LiveBlock) -> Result<u64> {
+        let by: Vec<Lsn> = self.hiding(block).map(|t| t.lsn).collect();
+        {
+            let known = block.touched.lock();
+            if known.0 == by {
+                return Ok(known.1);
+            }
+        }
+        let touched = self.view(block).touched_series()?;
+        *block.touched.lock() = (by, touched);
+        Ok(touched)
     }
 
     /// A block as readers see it.

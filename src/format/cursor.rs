@@ -109,8 +109,19 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(word))
     }
 
-    /// An unsigned LEB128 in its shortest form.
+    /// An unsigned LEB128 in its shortest form. Most take one byte.
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
+        match self.bytes.get(self.at) {
+            Some(&b) if b < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(b))
+            }
+            _ => self.longer_varint(),
+        }
+    }
+
+    fn longer_varint(&mut self) -> Result<u64, DecodeError> {
         let start = self.at;
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -137,6 +148,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint of at most `maximum`: what every count and length goes through before it is used.
+    #[inline]
     pub(crate) fn count(&mut self, maximum: usize) -> Result<usize, DecodeError> {
         let start = self.at;
         let found = self.varint()?;
@@ -150,6 +162,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint that fits 32 bits.
+    #[inline]
     pub(crate) fn varint32(&mut self) -> Result<u32, DecodeError> {
         let start = self.at;
         let found = self.varint()?;

@@ -1,22 +1,23 @@
 //! An inner node of one of the three trees of `index`: which page holds which keys.
 //!
 //! ```text
-//!   ┌──────────┬───────────┬───────────────┬─────────┬─────────┬───┬───────┐
-//!   │ kind: 1 B│ level: 1 B│ count: varint │ child 0 │ child 1 │ … │ crc32 │
-//!   └──────────┴───────────┴───────────────┴─────────┴─────────┴───┴───────┘
+//!   ┌──────────┬───────────┬───────────────┬────────────────┬────────────────────┬───────┐
+//!   │ kind: 1 B│ level: 1 B│ count: varint │ child 0, 1, …  │ restarts: u32 each │ crc32 │
+//!   └──────────┴───────────┴───────────────┴────────────────┴────────────────────┴───────┘
 //!   child   gap: varint   bytes: varint   number: varint   name: sized   value: sized
 //! ```
 //!
 //! A child is a page: a leaf if this node's level is 1, else a node of the level below. Children
-//! stand in `index` before their parent, in order; `gap` counts from the end of the child before
-//! (from 0 for the first). `number` is the child's first ordinal, series or family; name and value
+//! stand in `index` before their parent, in order; `gap` counts from the end of the child before,
+//! but from 0 for the children 0, 16, 32, …, whose places in the node the restarts tell: a descent
+//! searches those, and looks at 16 children at most. `number` is the child's first ordinal, series or family; name and value
 //! are its first key: both for pairs, the name for families, neither for series.
 //!
 //! Invariants: numbers and keys strictly ascend; every child ends at or before its parent's
 //! offset and has a lower level, so that no chain of nodes is endless. A page's place and length come from its parent.
 
 use super::cursor::{Reader, Write, checked, place_seed, seal};
-use crate::error::DecodeError;
+use crate::error::{DecodeError, DecodeReason};
 use crate::model::{MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES};
 
 const STRUCTURE: &str = "directory_page";
@@ -24,6 +25,8 @@ const STRUCTURE: &str = "directory_page";
 pub(crate) const TARGET_BYTES: usize = 16_384;
 /// The largest page.
 pub(crate) const MAX_PAGE_BYTES: usize = 262_144;
+/// Children from one restart to the next.
+pub(crate) const RESTART_CHILDREN: u32 = 16;
 /// The highest level.
 pub(crate) const MAX_LEVEL: u8 = 31;
 /// The kind of the tree of label pairs, with leaves `terms_page`.
@@ -97,22 +100,28 @@ pub(crate) struct Builder {
     count: u32,
     end: u64,
     children: Vec<u8>,
+    restarts: Vec<usize>,
 }
 
 impl Builder {
     /// A node of `level`, 1 or more.
     pub(crate) fn new(kind: Kind, level: u8) -> Builder {
-        Builder { kind, level, count: 0, end: 0, children: Vec::new() }
+        Builder { kind, level, count: 0, end: 0, children: Vec::new(), restarts: Vec::new() }
     }
 
     /// Whether there is room for one more child.
     pub(crate) fn fits(&self, child: &Child<'_>) -> bool {
-        let bytes = self.children.len() + child.name.len() + child.value.len() + 2 * CHILD_OVERHEAD_BYTES;
+        let children = self.children.len() + self.restarts.len() * 4;
+        let bytes = children + child.name.len() + child.value.len() + 2 * CHILD_OVERHEAD_BYTES;
         self.count < 2 || bytes <= TARGET_BYTES
     }
 
     /// Adds a child that stands behind the one before.
     pub(crate) fn push(&mut self, child: &Child<'_>) {
+        if self.count.is_multiple_of(RESTART_CHILDREN) {
+            self.restarts.push(self.children.len());
+            self.end = 0;
+        }
         self.children.put_varint(child.offset.wrapping_sub(self.end));
         self.children.put_varint(u64::from(child.bytes));
         self.children.put_varint(u64::from(child.number));
@@ -132,7 +141,12 @@ impl Builder {
         out.put_u8(self.kind.code());
         out.put_u8(self.level);
         out.put_varint(u64::from(self.count));
+        let children_at = out.len() - from;
         out.extend_from_slice(&self.children);
+        for at in &self.restarts {
+            // A page is far below 4 GiB.
+            out.put_u32(u32::try_from(children_at + at).unwrap_or(u32::MAX));
+        }
         seal(out, from, place_seed(salt, offset));
     }
 }
@@ -143,10 +157,15 @@ pub(crate) struct Page<'a> {
     kind: Kind,
     level: u8,
     offset: u64,
-    left: usize,
+    count: u32,
+    body: &'a [u8],
+    children_at: usize,
+    children_end: usize,
+    /// Which child is next, and where it stands.
+    index: u32,
+    at: usize,
     end: u64,
     previous: Option<Child<'a>>,
-    r: Reader<'a>,
 }
 
 impl<'a> Page<'a> {
@@ -166,41 +185,105 @@ impl<'a> Page<'a> {
         if r.u8()? != level || level == 0 || level > MAX_LEVEL {
             return Err(r.invalid("the node is of another level than its parent says"));
         }
-        let left = r.count(MAX_PAGE_BYTES)?;
-        if left == 0 {
+        let Some(count) = u32::try_from(r.count(MAX_PAGE_BYTES)?).ok().filter(|&count| count > 0) else {
             return Err(r.invalid("the node has no child"));
+        };
+        let children_at = r.offset();
+        let restart_bytes = count.div_ceil(RESTART_CHILDREN) as usize * 4;
+        let children_end = body.len().checked_sub(restart_bytes).filter(|&end| end > children_at);
+        let children_end = children_end.ok_or_else(|| r.error(DecodeReason::Truncated))?;
+        Ok(Page {
+            kind,
+            level,
+            offset,
+            count,
+            body,
+            children_at,
+            children_end,
+            index: 0,
+            at: children_at,
+            end: 0,
+            previous: None,
+        })
+    }
+
+    /// Goes to the last restart whose child is not `beyond` what is looked for, or to the first.
+    pub(crate) fn seek(&mut self, beyond: impl Fn(&Child<'a>) -> bool) -> Result<(), DecodeError> {
+        let (mut low, mut high) = (0, self.count.div_ceil(RESTART_CHILDREN));
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let mut r = self.reader(self.restart_at(middle)?)?;
+            match beyond(&self.child(&mut r, 0)?) {
+                true => high = middle,
+                false => low = middle,
+            }
         }
-        Ok(Page { kind, level, offset, left, end: 0, previous: None, r })
+        self.index = low * RESTART_CHILDREN;
+        self.at = self.restart_at(low)?;
+        (self.end, self.previous) = (0, None);
+        Ok(())
     }
 
     /// The next child, or `None` behind the last one.
     pub(crate) fn next(&mut self) -> Result<Option<Child<'a>>, DecodeError> {
-        if self.left == 0 {
-            return self.r.clone().finish().map(|()| None);
+        let mut r = self.reader(self.at)?;
+        if self.index == self.count {
+            return r.finish().map(|()| None);
         }
-        let r = &mut self.r;
-        let (gap, bytes, number) = (r.varint()?, r.varint32()?, r.varint32()?);
-        let name = if self.kind == Kind::Series { "" } else { r.sized_str(self.kind.name_maximum())? };
-        let value = if self.kind == Kind::Terms { r.sized_str(self.kind.value_maximum())? } else { "" };
-        let offset = self.end.checked_add(gap);
-        let end = offset.and_then(|o| o.checked_add(u64::from(bytes))).filter(|&end| end <= self.offset);
-        let (Some(offset), Some(end)) = (offset, end) else {
-            return Err(r.invalid("a child is not before its parent"));
-        };
-        let child = Child { offset, bytes, number, name, value };
-        if self.kind != Kind::Series && name.is_empty() {
-            return Err(r.invalid("a key is empty"));
+        let is_restart = self.index.is_multiple_of(RESTART_CHILDREN);
+        if is_restart && self.restart_at(self.index / RESTART_CHILDREN)? != self.at {
+            return Err(r.invalid("a restart is not where the node says"));
+        }
+        let child = self.child(&mut r, if is_restart { 0 } else { self.end })?;
+        if child.offset < self.end {
+            return Err(r.invalid("the children overlap"));
         }
         if let Some(before) = self.previous {
-            let ascends = self.kind == Kind::Series || (before.name, before.value) < (name, value);
-            if before.number >= number || !ascends {
+            let ascends =
+                self.kind == Kind::Series || (before.name, before.value) < (child.name, child.value);
+            if before.number >= child.number || !ascends {
                 return Err(r.invalid("the children are not in order"));
             }
         }
-        self.left -= 1;
-        self.end = end;
+        self.index += 1;
+        self.at = r.offset();
+        self.end = child.offset.saturating_add(u64::from(child.bytes));
         self.previous = Some(child);
         Ok(Some(child))
+    }
+
+    /// Reads a child whose gap counts from `from`.
+    fn child(&self, r: &mut Reader<'a>, from: u64) -> Result<Child<'a>, DecodeError> {
+        let (gap, bytes, number) = (r.varint()?, r.varint32()?, r.varint32()?);
+        let name = if self.kind == Kind::Series { "" } else { r.sized_str(self.kind.name_maximum())? };
+        let value = if self.kind == Kind::Terms { r.sized_str(self.kind.value_maximum())? } else { "" };
+        let offset = from.checked_add(gap);
+        let end = offset.and_then(|o| o.checked_add(u64::from(bytes))).filter(|&end| end <= self.offset);
+        let (Some(offset), Some(_)) = (offset, end) else {
+            return Err(r.invalid("a child is not before its parent"));
+        };
+        if self.kind != Kind::Series && name.is_empty() {
+            return Err(r.invalid("a key is empty"));
+        }
+        Ok(Child { offset, bytes, number, name, value })
+    }
+
+    /// Where the child of a restart stands in the body.
+    fn restart_at(&self, restart: u32) -> Result<usize, DecodeError> {
+        let mut r = Reader::new(STRUCTURE, self.body);
+        r.bytes(self.children_end + restart as usize * 4)?;
+        let at = r.u32()? as usize;
+        let first = restart == 0;
+        match at < self.children_end && (at == self.children_at) == first && at >= self.children_at {
+            true => Ok(at),
+            false => Err(r.invalid("a restart is not where a child can be")),
+        }
+    }
+
+    fn reader(&self, at: usize) -> Result<Reader<'a>, DecodeError> {
+        let mut r = Reader::new(STRUCTURE, self.body.get(..self.children_end).unwrap_or_default());
+        r.bytes(at)?;
+        Ok(r)
     }
 }
 
@@ -221,6 +304,8 @@ pub(crate) fn fuzz(data: &[u8]) {
                     Err(_) => break false,
                 }
             };
+            // Restarts may be forged where the walk did not get to.
+            let _ = page.seek(|child| child.number > 9);
             if whole {
                 let mut out = Vec::new();
                 builder.finish(PLACE.0, PLACE.1, &mut out);
@@ -278,6 +363,18 @@ mod tests {
         assert_eq!(all(Kind::Families, 2, &page(Kind::Families, 2, &families)).unwrap(), families);
         let series = [child(0, 9, 0, "", ""), child(9, 9, 7, "", "")];
         assert_eq!(all(Kind::Series, 31, &page(Kind::Series, 31, &series)).unwrap(), series);
+        let many: Vec<Child<'_>> = (0..100).map(|i| child(i * 9, 9, i as u32 * 10, "", "")).collect();
+        let bytes = page(Kind::Series, 1, &many);
+        assert_eq!(all(Kind::Series, 1, &bytes).unwrap(), many);
+        for number in [0, 9, 10, 159, 160, 161, 500, 999, 5_000] {
+            let mut found = Page::decode(1, OFFSET, Kind::Series, 1, &bytes).unwrap();
+            found.seek(|child| child.number > number).unwrap();
+            let first = found.next().unwrap().unwrap().number;
+            assert!(
+                first <= number && number.min(999) < first + 160 && first % 160 == 0,
+                "{number}: {first}"
+            );
+        }
         let bytes = page(Kind::Terms, 1, &terms);
         assert!(all(Kind::Series, 1, &bytes).is_err(), "another tree");
         assert!(all(Kind::Terms, 2, &bytes).is_err(), "another level");

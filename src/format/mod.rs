@@ -16,6 +16,7 @@
 //! | `chunk_group` | `chunks`: consecutive chunks under one checksum |
 //! | `postings_list` | `index`: the series that have one label pair |
 //! | `terms_page` | `index`: sorted label pairs, front-coded |
+//! | `pairs_filter` | `index`: which pairs a block cannot have |
 //! | `series_page` | `index`: series as lists of pair numbers, with their chunks' places |
 //! | `directory_page` | `index`: which page holds which keys; the inner nodes |
 //! | `families_page` | `index`: metadata of metric families |
@@ -38,6 +39,7 @@ pub(crate) mod families_page;
 pub(crate) mod gorilla;
 pub(crate) mod manifest;
 pub(crate) mod packed;
+pub(crate) mod pairs_filter;
 pub(crate) mod postings_list;
 pub(crate) mod series_page;
 pub(crate) mod spill_run;

@@ -1,15 +1,17 @@
 //! A leaf of the series table in `index`: each series as numbers of its label pairs, with its chunks.
 //!
 //! ```text
-//!   ┌───────┬───────┬───────┬─────────┬─────────────────────┬──────────────────────┬───────┐
-//!   │ first │ count │ group │ shapes  │ shape 0, shape 1, … │ entry 0, entry 1, …  │ crc32 │
-//!   └───────┴───────┴───────┴─────────┴─────────────────────┴──────────────────────┴───────┘
-//!   shape   chunks: varint  then for each chunk   gap: varint   span: varint   rows: varint
-//!   entry   bytes: varint   pairs: varint   ordinal: varint, then ordinal - previous - 1 …
-//!                           shape: varint   then for each chunk   group delta: varint   within: varint
+//!   ┌───────┬───────┬───────┬────────┬──────────────┬──────────────┬────────────────────┬───────┐
+//!   │ first │ count │ group │ shapes │ shape 0, 1 … │ entry 0, 1 … │ restarts: u32 each │ crc32 │
+//!   └───────┴───────┴───────┴────────┴──────────────┴──────────────┴────────────────────┴───────┘
+//!   shape              chunks: varint  then for each chunk   gap: varint   span: varint   rows: varint
+//!   entry 0, 16, 32 …                   pairs: varint   ordinal: varint, then ordinal - previous - 1 …   tail
+//!   other entries      shared: varint   pairs: varint   those that follow the shared ones, likewise      tail
+//!   tail               shape: varint   then for each chunk   group delta: varint   within: varint
 //! ```
 //!
-//! Series have dense numbers in label order; `first` is that of the first entry. A *shape* is what
+//! Series have dense numbers in label order; `first` is that of the first entry. Neighbours have their
+//! first pairs in common: those are not repeated, except at a restart. A *shape* is what
 //! the chunks of a series look like in time: all series of one scrape target share one, so it
 //! stands once in a page and entries name it by its index. `gap` counts from the start of the
 //! block, or from one after the chunk before; `span` is last minus first timestamp. `group` is
@@ -17,9 +19,9 @@
 //! delta counts from it, or from the chunk before. Where a group
 //! delta is zero after the first chunk, `within` is one less than the distance from the chunk before.
 //!
-//! Invariants: ordinals strictly ascend; chunks are disjoint and ascend in time and in place; a
-//! chunk has as many milliseconds as rows, or more. Decoding costs memory in proportion to the
-//! page: about 8 bytes for each byte of shapes.
+//! Invariants: ordinals strictly ascend, and so do the lists of ordinals, which is label order; chunks are disjoint
+//! and ascend in time and in place; a chunk has as many milliseconds as rows, or more. A series costs 16
+//! entries at most to reach, the next one none. Decoding costs memory in proportion to the page: about 8 bytes for each byte of shapes.
 
 use std::collections::HashMap;
 
@@ -29,13 +31,17 @@ use crate::model::MAX_LABELS;
 
 const STRUCTURE: &str = "series_page";
 /// A page is closed before an entry that would make it larger; a single larger entry has a page of its own.
-pub(crate) const TARGET_BYTES: usize = 16_384;
+pub(crate) const TARGET_BYTES: usize = 4_096;
+/// Entries from one restart to the next.
+pub(crate) const RESTART_ENTRIES: u32 = 16;
 /// The largest page: one series with the most chunks.
 pub(crate) const MAX_PAGE_BYTES: usize = 67_108_864;
 /// The most chunks that a series has in one block.
 pub(crate) const MAX_CHUNKS: usize = 1_048_576;
 /// An upper bound for the bytes of the header.
 const HEADER_BYTES: usize = 32;
+/// A count, one ordinal, the shape and one chunk's place take a byte each, or more.
+const MIN_ENTRY_BYTES: usize = 5;
 
 /// One chunk of a series: its hull in time, its rows, its place in `chunks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,8 @@ pub(crate) struct Builder {
     shapes: Vec<u8>,
     known: HashMap<Vec<u8>, usize>,
     entries: Vec<u8>,
+    restarts: Vec<usize>,
+    last: Vec<u32>,
     shape: Vec<u8>,
     entry: Vec<u8>,
 }
@@ -86,7 +94,9 @@ impl Builder {
         let known = self.known.get(&self.shape).copied();
         self.encode_entry(pairs, known.unwrap_or(self.known.len()), chunks);
         let new_shape = if known.is_none() { self.shape.len() } else { 0 };
-        let bytes = HEADER_BYTES + self.shapes.len() + self.entries.len() + new_shape + self.entry.len();
+        let restarts = (self.restarts.len() + 1) * 4;
+        let bytes =
+            HEADER_BYTES + self.shapes.len() + self.entries.len() + new_shape + self.entry.len() + restarts;
         if self.count > 0 && bytes > TARGET_BYTES {
             return false;
         }
@@ -94,7 +104,12 @@ impl Builder {
             self.shapes.extend_from_slice(&self.shape);
             self.known.insert(self.shape.clone(), self.known.len());
         }
-        self.entries.put_sized(&self.entry);
+        if self.count.is_multiple_of(RESTART_ENTRIES) {
+            self.restarts.push(self.entries.len());
+        }
+        self.entries.extend_from_slice(&self.entry);
+        self.last.clear();
+        self.last.extend_from_slice(pairs);
         self.count += 1;
         true
     }
@@ -113,9 +128,16 @@ impl Builder {
 
     fn encode_entry(&mut self, pairs: &[u32], shape: usize, chunks: &[SeriesChunk]) {
         self.entry.clear();
-        self.entry.put_varint(pairs.len() as u64);
+        let mut rest = pairs;
         let mut next = 0u32;
-        for &ordinal in pairs {
+        if !self.count.is_multiple_of(RESTART_ENTRIES) {
+            let shared = self.last.iter().zip(pairs).take_while(|(a, b)| a == b).count();
+            self.entry.put_varint(shared as u64);
+            rest = pairs.get(shared..).unwrap_or_default();
+            next = shared.checked_sub(1).and_then(|i| pairs.get(i)).map_or(0, |last| last.wrapping_add(1));
+        }
+        self.entry.put_varint(rest.len() as u64);
+        for &ordinal in rest {
             self.entry.put_varint(u64::from(ordinal.wrapping_sub(next)));
             next = ordinal.wrapping_add(1);
         }
@@ -140,20 +162,31 @@ impl Builder {
         out.put_varint(self.group);
         out.put_varint(self.known.len() as u64);
         out.extend_from_slice(&self.shapes);
+        let entries_at = out.len() - from;
         out.extend_from_slice(&self.entries);
+        for at in &self.restarts {
+            // A page is far below 4 GiB.
+            out.put_u32(u32::try_from(entries_at + at).unwrap_or(u32::MAX));
+        }
         seal(out, from, place_seed(salt, offset));
     }
 }
 
-/// A page in memory: verified, its shapes decoded, its entries located.
+/// A page in memory: verified, its shapes decoded; entries are decoded as they are asked for.
 #[derive(Debug)]
 pub(crate) struct Page {
     first: u32,
+    count: u32,
     group: u64,
     body: Vec<u8>,
     times: Vec<Times>,
     shapes: Vec<(usize, usize)>,
-    entries: Vec<(usize, usize)>,
+    entries_at: usize,
+    entries_end: usize,
+    /// The entry after the one that was decoded last, and where it stands; whatever it is, its number is checked.
+    next: Option<(u32, usize)>,
+    /// The pairs of the entry that was decoded last.
+    pairs: Vec<u32>,
 }
 
 /// One chunk's part of a shape.
@@ -184,18 +217,13 @@ impl Page {
             decode_shape(&mut r, start, &mut times)?;
             shapes.push((from, times.len()));
         }
-        if count as usize > r.remaining() / 5 {
-            return Err(r.error(DecodeReason::Truncated));
-        }
-        let mut entries = Vec::with_capacity(count as usize);
-        for _ in 0..count {
-            let n = r.count(MAX_PAGE_BYTES)?;
-            let from = r.offset();
-            r.bytes(n)?;
-            entries.push((from, r.offset()));
-        }
-        r.finish()?;
-        Ok(Page { first, group, body: body.to_vec(), times, shapes, entries })
+        let (entries_at, restart_bytes) = (r.offset(), count.div_ceil(RESTART_ENTRIES) as usize * 4);
+        let entries_end = body.len().checked_sub(restart_bytes).filter(|&end| {
+            end.checked_sub(entries_at).is_some_and(|bytes| count as usize <= bytes / MIN_ENTRY_BYTES)
+        });
+        let entries_end = entries_end.ok_or_else(|| r.error(DecodeReason::Truncated))?;
+        let (body, pairs) = (body.to_vec(), Vec::new());
+        Ok(Page { first, count, group, body, times, shapes, entries_at, entries_end, next: None, pairs })
     }
 
     /// The number of the first series.
@@ -205,49 +233,85 @@ impl Page {
 
     /// The number of series, at least one.
     pub(crate) fn count(&self) -> u32 {
-        // Checked against 32 bits when it was decoded.
-        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+        self.count
     }
 
     /// Whether series `id` is in this page.
     pub(crate) fn holds(&self, id: u32) -> bool {
-        id.checked_sub(self.first).is_some_and(|i| i < self.count())
+        id.checked_sub(self.first).is_some_and(|i| i < self.count)
     }
 
     /// Replaces `pairs` and `chunks` by those of series `id`, which the page must hold.
     pub(crate) fn series(
-        &self,
+        &mut self,
         id: u32,
         pairs: &mut Vec<u32>,
         chunks: &mut Vec<SeriesChunk>,
     ) -> Result<(), DecodeError> {
         pairs.clear();
         chunks.clear();
-        let index = id.checked_sub(self.first).map(|i| i as usize);
-        let Some(&(from, to)) = index.and_then(|i| self.entries.get(i)) else {
+        if !self.holds(id) {
             let reason = DecodeReason::Invalid("the series is not in the page that its number leads to");
             return Err(DecodeError::new(STRUCTURE, 0, reason));
-        };
-        let mut r = Reader::new(STRUCTURE, self.body.get(..to).unwrap_or_default());
-        r.bytes(from)?;
-        let mut next = 0u32;
-        for _ in 0..r.count(MAX_LABELS)? {
-            let ordinal = next.checked_add(r.varint32()?).filter(|&o| o < u32::MAX);
-            let ordinal = ordinal.ok_or_else(|| r.invalid("a pair number is above 32 bits"))?;
-            pairs.push(ordinal);
-            next = ordinal + 1;
         }
+        let index = id - self.first;
+        let restart = index / RESTART_ENTRIES * RESTART_ENTRIES;
+        let near = self.next.take().filter(|(next, _)| (restart..=index).contains(next));
+        let (mut next, mut at) = match near {
+            Some(near) => near,
+            None => (restart, self.restart_at(restart)?),
+        };
+        while next <= index {
+            chunks.clear();
+            at = self.entry(next, at, chunks)?;
+            next += 1;
+        }
+        self.next = Some((next, at));
+        pairs.extend_from_slice(&self.pairs);
+        Ok(())
+    }
+
+    /// Where the entry of this index stands, which is one with a restart.
+    fn restart_at(&self, index: u32) -> Result<usize, DecodeError> {
+        let mut r = self.reader(self.entries_end)?;
+        r.bytes((index / RESTART_ENTRIES) as usize * 4)?;
+        let at = r.u32()? as usize;
+        match at < self.entries_end && (at > self.entries_at || (index == 0 && at == self.entries_at)) {
+            true => Ok(at),
+            false => Err(r.invalid("a restart is not where an entry can be")),
+        }
+    }
+
+    fn reader(&self, at: usize) -> Result<Reader<'_>, DecodeError> {
+        let mut r = Reader::new(STRUCTURE, &self.body);
+        r.bytes(at)?;
+        Ok(r)
+    }
+
+    /// Decodes the entry that stands at `at`, behind the one that was decoded before or at a restart; answers where it ends.
+    fn entry(&mut self, index: u32, at: usize, chunks: &mut Vec<SeriesChunk>) -> Result<usize, DecodeError> {
+        let mut pairs = std::mem::take(&mut self.pairs);
+        let mut r = Reader::new(STRUCTURE, self.body.get(..self.entries_end).unwrap_or_default());
+        r.bytes(at)?;
+        let is_restart = index.is_multiple_of(RESTART_ENTRIES);
+        if is_restart && self.restart_at(index)? != at {
+            return Err(r.invalid("a restart is not where the page says"));
+        }
+        let shared = if is_restart { 0 } else { r.count(pairs.len())? };
+        decode_pairs(&mut r, shared, !is_restart, &mut pairs)?;
         let shape = r.count(self.shapes.len().saturating_sub(1))?;
         let times = self.shapes.get(shape).and_then(|&(from, to)| self.times.get(from..to));
         let times = times.ok_or_else(|| r.invalid("the series has no shape"))?;
-        if pairs.is_empty() {
-            return Err(r.invalid("the series has no label"));
-        }
         self.places(&mut r, times, chunks)?;
-        if id == self.first && chunks.first().is_some_and(|c| c.group != self.group) {
+        if index == 0 && chunks.first().is_some_and(|c| c.group != self.group) {
             return Err(r.invalid("the page's group is not that of its first chunk"));
         }
-        r.finish()
+        self.pairs = pairs;
+        let end = r.offset();
+        if index + 1 == self.count {
+            r.finish()?;
+        }
+        Ok(end)
     }
 
     fn places(
@@ -272,6 +336,34 @@ impl Page {
             previous = (group, Some(within));
         }
         Ok(())
+    }
+}
+
+/// Replaces what follows the first `shared` pairs, by something greater if they are those of the series before.
+fn decode_pairs(
+    r: &mut Reader<'_>,
+    shared: usize,
+    goes_on: bool,
+    pairs: &mut Vec<u32>,
+) -> Result<(), DecodeError> {
+    let before = pairs.get(shared).copied().filter(|_| goes_on);
+    pairs.truncate(shared);
+    let mut next = pairs.last().map_or(0, |last| last + 1);
+    let rest = r.count(MAX_LABELS.saturating_sub(shared))?;
+    if rest == 0 {
+        return Err(r.invalid("the series has no label that the one before has not"));
+    }
+    for _ in 0..rest {
+        let ordinal = next.checked_add(r.varint32()?).filter(|&o| o < u32::MAX);
+        let ordinal = ordinal.ok_or_else(|| r.invalid("a pair number is above 32 bits"))?;
+        pairs.push(ordinal);
+        next = ordinal + 1;
+    }
+    match (before, pairs.get(shared)) {
+        (Some(before), Some(&after)) if after <= before => {
+            Err(r.invalid("the series are not in label order"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -303,7 +395,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let mut sealed = data.to_vec();
     seal(&mut sealed, 0, place_seed(PLACE.0, PLACE.1));
     for bytes in [data, &sealed] {
-        let Ok(page) = Page::decode(PLACE.0, PLACE.1, -5, bytes) else { continue };
+        let Ok(mut page) = Page::decode(PLACE.0, PLACE.1, -5, bytes) else { continue };
         let mut all = Vec::new();
         for id in (page.first()..).take(page.count() as usize) {
             let (mut pairs, mut chunks) = (Vec::new(), Vec::new());
@@ -320,7 +412,7 @@ pub(crate) fn fuzz(data: &[u8]) {
         let mut out = Vec::new();
         builder.finish(PLACE.0, PLACE.1, &mut out);
         let again = Page::decode(PLACE.0, PLACE.1, -5, &out);
-        let equal = again.is_ok_and(|again| {
+        let equal = again.is_ok_and(|mut again| {
             (again.first()..).zip(&all).all(|(id, (pairs, chunks))| {
                 let (mut p, mut c) = (Vec::new(), Vec::new());
                 again.series(id, &mut p, &mut c) == Ok(()) && p == *pairs && c == *chunks
@@ -354,7 +446,7 @@ mod tests {
     }
 
     fn all(start: i64, bytes: &[u8]) -> Result<Vec<Owned>, DecodeError> {
-        let page = Page::decode(1, 5_000, start, bytes)?;
+        let mut page = Page::decode(1, 5_000, start, bytes)?;
         let mut out = Vec::new();
         for id in (page.first()..).take(page.count() as usize) {
             let mut series = (Vec::new(), Vec::new());
@@ -376,7 +468,7 @@ mod tests {
     fn the_example_round_trips_and_ids_outside_are_refused() {
         let bytes = page(&example(), 1_000);
         assert_eq!(all(1_000, &bytes).unwrap(), example());
-        let read = Page::decode(1, 5_000, 1_000, &bytes).unwrap();
+        let mut read = Page::decode(1, 5_000, 1_000, &bytes).unwrap();
         assert_eq!((read.first(), read.count()), (3, 3));
         assert!(read.holds(3) && read.holds(5) && !read.holds(2) && !read.holds(6));
         for id in [0, 2, 6, u32::MAX] {
@@ -389,7 +481,7 @@ mod tests {
     #[test]
     fn shapes_are_shared() {
         let one = page(&example()[..1], 0).len();
-        let series: Vec<Owned> = (0..50).map(|_| example()[0].clone()).collect();
+        let series: Vec<Owned> = (0..50).map(|i| (vec![1, 3 + i], example()[0].1.clone())).collect();
         assert!(page(&series, 0).len() < one + 50 * 12);
     }
 
@@ -420,16 +512,32 @@ mod tests {
             let chunks = chunks.collect();
             (pairs, chunks)
         };
-        steps.into_iter().map(one).collect()
+        let mut all: Vec<Owned> = steps.into_iter().map(one).collect();
+        // Series ascend in their pairs, and in their places too.
+        let mut lists: Vec<Vec<u32>> = all.iter().map(|(pairs, _)| pairs.clone()).collect();
+        lists.sort();
+        lists.dedup();
+        all.truncate(lists.len());
+        all.iter_mut().zip(lists).for_each(|((pairs, _), list)| *pairs = list);
+        all
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, rng_seed: proptest::test_runner::RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn any_series_round_trip(steps in prop::collection::vec((
-            prop::collection::vec(any::<u16>(), 1..8), prop::collection::vec(any::<(u16, u16, u8, u8)>(), 1..6)), 1..20)) {
+            prop::collection::vec(0u16..3, 1..8), prop::collection::vec(any::<(u16, u16, u8, u8)>(), 1..6)), 1..70)) {
             let want = series(steps);
-            prop_assert_eq!(all(-70_000, &page(&want, -70_000)).unwrap(), want);
+            let bytes = page(&want, -70_000);
+            prop_assert_eq!(all(-70_000, &bytes).unwrap(), &*want);
+            // In any order, too.
+            let mut read = Page::decode(1, 5_000, -70_000, &bytes).unwrap();
+            let numbered: Vec<_> = (3..).zip(&want).collect();
+            for &(id, expected) in numbered.iter().rev().chain(numbered.iter().step_by(3)) {
+                let mut got = (Vec::new(), Vec::new());
+                read.series(id, &mut got.0, &mut got.1).unwrap();
+                prop_assert_eq!(&got, expected);
+            }
         }
         #[test]
         fn bytes_never_panic(data in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -472,6 +580,25 @@ mod tests {
         assert!(two(chunk(0, 5, 2, 9, 1), chunk(5, 6, 1, 9, 2)), "overlap in time");
         assert!(two(chunk(0, 5, 2, 9, 1), chunk(6, 6, 1, 9, 1)), "the same place");
         assert!(two(chunk(0, 5, 2, 9, 1), chunk(6, 6, 1, 8, 7)), "an earlier group");
+    }
+
+    #[test]
+    fn disorder_is_refused() {
+        let at = |place: u32| vec![chunk(0, 5, 2, 9, place)];
+        let bad =
+            |a: &[u32], b: &[u32]| all(0, &page(&[(a.to_vec(), at(1)), (b.to_vec(), at(2))], 0)).is_err();
+        assert!(!bad(&[1, 2], &[1, 3]) && !bad(&[1], &[1, 2]) && !bad(&[1, 2], &[3]));
+        assert!(bad(&[1, 2], &[1, 2]), "the same series again");
+        assert!(bad(&[1, 2], &[1]), "a prefix of the one before");
+        assert!(bad(&[1, 3], &[1, 2]));
+        let many = |n: u32| -> Vec<Owned> { (0..n).map(|i| (vec![1, 2 + i], at(i))).collect() };
+        assert_eq!(all(0, &page(&many(100), 0)).unwrap(), many(100));
+        let mut moved = page(&many(100), 0);
+        let restart = moved.len() - 8;
+        moved[restart] -= 1;
+        moved.truncate(moved.len() - 4);
+        seal(&mut moved, 0, place_seed(1, 5_000));
+        assert!(all(0, &moved).is_err(), "a restart elsewhere");
     }
 
     #[test]

@@ -1,24 +1,28 @@
-//! A leaf of the dictionary in `index`: label pairs, sorted, front-coded, each with the place of its postings list.
+//! A leaf of the dictionary in `index`: label pairs, sorted, front-coded, each with its postings or their place.
 //!
 //! ```text
 //!   ┌──────────────┬───────────────┬───────────────┬─────────┬──────────────────────┬───────┐
 //!   │ first: varint│ count: varint │ lists: varint │ entries │ restarts: u32 each   │ crc32 │
 //!   └──────────────┴───────────────┴───────────────┴─────────┴──────────────────────┴───────┘
-//!   entry 0, 32, 64 …  name: sized   value: sized   skip: varint   list_bytes: varint
-//!   same name          0: varint     shared: varint suffix: sized  list_bytes: varint
-//!   next name          n: varint     name: n bytes  (value "")     list_bytes: varint
+//!   entry 0, 32, 64 …  name: sized   value: sized   skip: varint   postings
+//!   same name          0: varint     shared: varint suffix: sized  postings
+//!   next name          n: varint     name: n bytes  (value "")     postings
+//!   postings           2 · list bytes: varint                      a postings_list
+//!                      2 · bytes + 1: varint   id: varint   id - previous - 1: varint …     1 to 16 ids
 //! ```
 //!
 //! Pairs are numbered by their place in the order (name, value): their *ordinal*; `first` is that
 //! of the first entry. Each name begins with the pair (name, ""), whose postings are all series
-//! that have the label. The lists of a page stand back to back in `index`, from `lists` on; so an
+//! that have the label. Few ids stand in the entry: most values of a label of high cardinality have one series, and a
+//! list of its own would cost it a length, a checksum and a read. Other lists stand back to back in `index`, from `lists` on; so an
 //! entry tells only the length of its own, and a restart how many bytes were `skip`ped before it.
 //!
 //! Invariants: keys strictly ascend, `shared` is the whole common prefix, a new name comes with the
-//! empty value. A [`Walk`] checks them as it goes; look-ups search the restarts, then walk 32 entries at most.
+//! empty value. A [`Walk`] checks them as it goes; look-ups search the restarts, then walk 32 entries at most. Ids are
+//! passed over, and decoded only where they are asked for.
 
 use super::cursor::{Reader, Write, checked, place_seed, seal};
-use super::postings_list::MIN_LIST_BYTES;
+use super::postings_list::{MAX_INLINE_IDS, MIN_LIST_BYTES};
 use crate::error::{DecodeError, DecodeReason};
 use crate::model::{MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES};
 
@@ -32,7 +36,9 @@ pub(crate) const RESTART_ENTRIES: u32 = 32;
 /// The most entries of a page: what fits if each takes its smallest size.
 pub(crate) const MAX_ENTRIES: usize = 16_384;
 /// An upper bound for the bytes of an entry beside its name and value.
-const ENTRY_OVERHEAD_BYTES: usize = 32;
+const ENTRY_OVERHEAD_BYTES: usize = 128;
+/// The most bytes that ids in an entry take: five each.
+const MAX_INLINE_BYTES: u64 = 5 * MAX_INLINE_IDS as u64;
 
 /// One entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +49,61 @@ pub(crate) struct Term<'a> {
     pub(crate) name: &'a str,
     /// The value; empty for "all series that have the label".
     pub(crate) value: &'a str,
-    /// Where its postings are.
-    pub(crate) list: ListPlace,
+    /// The series that have it.
+    pub(crate) postings: Postings<'a>,
+}
+
+/// The series of an entry: in a list elsewhere, or here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Postings<'a> {
+    /// A postings list.
+    Listed(ListPlace),
+    /// Few ids.
+    Inline(InlineIds<'a>),
+}
+
+impl Postings<'_> {
+    /// How many bytes the ids take, in the entry or in a list of their own.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Postings::Listed(place) => u64::from(place.bytes),
+            Postings::Inline(ids) => ids.0.len() as u64,
+        }
+    }
+}
+
+/// Ids in an entry, not decoded yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InlineIds<'a>(&'a [u8]);
+
+impl InlineIds<'_> {
+    /// Appends the ids, which must be in the index of a block of `series` series.
+    #[inline]
+    pub(crate) fn decode_into(self, series: u32, out: &mut Vec<u32>) -> Result<(), DecodeError> {
+        let mut r = Reader::new(STRUCTURE, self.0);
+        let mut next = 0u32;
+        let mut count = 0;
+        while r.remaining() > 0 {
+            let id = next.checked_add(r.varint32()?).filter(|&id| id < series);
+            let id = id.ok_or_else(|| r.invalid("a series number is not below the count of series"))?;
+            out.push(id);
+            next = id + 1;
+            count += 1;
+        }
+        match (1..=MAX_INLINE_IDS).contains(&count) {
+            true => Ok(()),
+            false => Err(r.invalid("an entry holds no id, or more than it may")),
+        }
+    }
+}
+
+/// What a builder is told of the series of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NewPostings<'a> {
+    /// A list of so many bytes follows the list before.
+    Listed(u32),
+    /// Up to [`MAX_INLINE_IDS`], ascending.
+    Inline(&'a [u32]),
 }
 
 /// The place of a postings list in `index`.
@@ -64,6 +123,7 @@ pub(crate) struct Builder {
     lists: u64,
     list_bytes: u64,
     entries: Vec<u8>,
+    ids: Vec<u8>,
     restarts: Vec<usize>,
     name: String,
     value: String,
@@ -86,8 +146,8 @@ impl Builder {
         self.count
     }
 
-    /// Adds a pair greater than the one before, whose list (`list_bytes` long) follows the list before.
-    pub(crate) fn push(&mut self, name: &str, value: &str, list_bytes: u32) {
+    /// Adds a pair greater than the one before.
+    pub(crate) fn push(&mut self, name: &str, value: &str, postings: NewPostings<'_>) {
         if self.count.is_multiple_of(RESTART_ENTRIES) {
             self.restarts.push(self.entries.len());
             self.entries.put_sized(name.as_bytes());
@@ -101,13 +161,31 @@ impl Builder {
         } else {
             self.entries.put_sized(name.as_bytes());
         }
-        self.entries.put_varint(u64::from(list_bytes));
-        self.list_bytes = self.list_bytes.saturating_add(u64::from(list_bytes));
+        self.push_postings(postings);
         self.count += 1;
         self.name.clear();
         self.name.push_str(name);
         self.value.clear();
         self.value.push_str(value);
+    }
+
+    fn push_postings(&mut self, postings: NewPostings<'_>) {
+        match postings {
+            NewPostings::Listed(bytes) => {
+                self.entries.put_varint(u64::from(bytes) << 1);
+                self.list_bytes = self.list_bytes.saturating_add(u64::from(bytes));
+            }
+            NewPostings::Inline(ids) => {
+                self.ids.clear();
+                let mut next = 0u32;
+                for &id in ids {
+                    self.ids.put_varint(u64::from(id.wrapping_sub(next)));
+                    next = id.wrapping_add(1);
+                }
+                self.entries.put_varint((self.ids.len() as u64) << 1 | 1);
+                self.entries.extend_from_slice(&self.ids);
+            }
+        }
     }
 
     /// Appends the page, which will stand at `offset`.
@@ -194,13 +272,19 @@ impl<'a> Page<'a> {
         Ok(Walk::at(*self, low))
     }
 
-    /// The place of the list of one pair, or `None`.
-    pub(crate) fn find(&self, name: &str, value: &str) -> Result<Option<ListPlace>, DecodeError> {
+    /// Walks from the restart before the entry of this ordinal on, or from the first one.
+    pub(crate) fn walk_to(&self, ordinal: u32) -> Walk<'a> {
+        let index = ordinal.checked_sub(self.first).filter(|index| *index < self.count);
+        Walk::at(*self, index.unwrap_or(0) / RESTART_ENTRIES)
+    }
+
+    /// The series of one pair, or `None`.
+    pub(crate) fn find(&self, name: &str, value: &str) -> Result<Option<Postings<'a>>, DecodeError> {
         let mut walk = self.walk_near(name, value)?;
-        while let Some(term) = walk.next()? {
-            if (term.name, term.value) >= (name, value) {
-                let found = (term.name, term.value) == (name, value);
-                return Ok(found.then_some(term.list));
+        while let Some((_, postings)) = walk.advance()? {
+            let key = (walk.name, walk.value.as_str());
+            if key >= (name, value) {
+                return Ok((key == (name, value)).then_some(postings));
             }
         }
         Ok(None)
@@ -236,18 +320,27 @@ pub(crate) struct Walk<'a> {
     start: u32,
     at: usize,
     name: &'a str,
-    value: Vec<u8>,
+    value: String,
     skipped: u64,
 }
+
+/// One entry of a walk, without what the walk itself holds.
+type Step<'a> = (u32, Postings<'a>);
 
 impl<'a> Walk<'a> {
     fn at(page: Page<'a>, restart: u32) -> Walk<'a> {
         let index = restart * RESTART_ENTRIES;
-        Walk { page, index, start: index, at: 0, name: "", value: Vec::new(), skipped: 0 }
+        Walk { page, index, start: index, at: 0, name: "", value: String::new(), skipped: 0 }
     }
 
     /// The next entry, or `None` behind the last one.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Term<'_>>, DecodeError> {
+        let Some((ordinal, postings)) = self.advance()? else { return Ok(None) };
+        Ok(Some(Term { ordinal, name: self.name, value: &self.value, postings }))
+    }
+
+    fn advance(&mut self) -> Result<Option<Step<'a>>, DecodeError> {
         if self.index == self.page.count {
             let trailing = DecodeError::new(STRUCTURE, self.at as u64, DecodeReason::TrailingBytes);
             return if self.at == self.page.entries_end { Ok(None) } else { Err(trailing) };
@@ -260,21 +353,33 @@ impl<'a> Walk<'a> {
             true => self.restart(&mut r)?,
             false => self.step(&mut r)?,
         }
-        let list_bytes = r.varint32()?;
-        if list_bytes < MIN_LIST_BYTES {
+        let postings = self.postings(&mut r)?;
+        let ordinal = self.page.first.saturating_add(self.index);
+        self.index += 1;
+        self.at = r.offset();
+        match self.at > self.page.entries_end {
+            true => Err(r.error(DecodeReason::Truncated)),
+            false => Ok(Some((ordinal, postings))),
+        }
+    }
+
+    fn postings(&mut self, r: &mut Reader<'a>) -> Result<Postings<'a>, DecodeError> {
+        let told = r.varint()?;
+        if told & 1 == 1 {
+            let bytes = usize::try_from((told >> 1).min(MAX_INLINE_BYTES + 1)).unwrap_or(usize::MAX);
+            if bytes == 0 || bytes as u64 > MAX_INLINE_BYTES {
+                return Err(r.invalid("an entry holds no id, or more than it may"));
+            }
+            return Ok(Postings::Inline(InlineIds(r.bytes(bytes)?)));
+        }
+        let bytes = u32::try_from(told >> 1).map_err(|_| r.invalid("a postings list is beyond any file"))?;
+        if bytes < MIN_LIST_BYTES {
             return Err(r.invalid("a postings list is shorter than any can be"));
         }
         let offset = self.page.lists.checked_add(self.skipped);
         let offset = offset.ok_or_else(|| r.invalid("a postings list is beyond any file"))?;
-        self.skipped = self.skipped.saturating_add(u64::from(list_bytes));
-        let ordinal = self.page.first.saturating_add(self.index);
-        self.index += 1;
-        self.at = r.offset();
-        if self.at > self.page.entries_end {
-            return Err(r.error(DecodeReason::Truncated));
-        }
-        let value = std::str::from_utf8(&self.value).map_err(|_| r.invalid("a value is not UTF-8"))?;
-        Ok(Some(Term { ordinal, name: self.name, value, list: ListPlace { offset, bytes: list_bytes } }))
+        self.skipped = self.skipped.saturating_add(u64::from(bytes));
+        Ok(Postings::Listed(ListPlace { offset, bytes }))
     }
 
     fn restart(&mut self, r: &mut Reader<'a>) -> Result<(), DecodeError> {
@@ -285,7 +390,7 @@ impl<'a> Walk<'a> {
             return Err(r.invalid("the first restart is not the first entry"));
         }
         let name = r.sized_str(MAX_LABEL_NAME_BYTES)?;
-        let value = r.sized_bytes(MAX_LABEL_VALUE_BYTES)?;
+        let value = r.sized_str(MAX_LABEL_VALUE_BYTES)?;
         let skipped = r.varint()?;
         if name.is_empty() {
             return Err(r.invalid("a label has an empty name"));
@@ -299,7 +404,7 @@ impl<'a> Walk<'a> {
                 return Err(r.invalid("the lengths of the lists do not add up"));
             }
             let ascends = match name == self.name {
-                true => value > self.value.as_slice(),
+                true => value > self.value.as_str(),
                 false => name > self.name && value.is_empty(),
             };
             if !ascends {
@@ -309,13 +414,15 @@ impl<'a> Walk<'a> {
         self.skipped = skipped;
         self.name = name;
         self.value.clear();
-        self.value.extend_from_slice(value);
+        self.value.push_str(value);
         Ok(())
     }
 
     fn step(&mut self, r: &mut Reader<'a>) -> Result<(), DecodeError> {
-        let name = r.sized_str(MAX_LABEL_NAME_BYTES)?;
-        if !name.is_empty() {
+        let name_bytes = r.count(MAX_LABEL_NAME_BYTES)?;
+        if name_bytes > 0 {
+            let name = r.bytes(name_bytes)?;
+            let name = std::str::from_utf8(name).map_err(|_| r.invalid("a name is not UTF-8"))?;
             if name <= self.name {
                 return Err(r.invalid("the names are not in order"));
             }
@@ -326,7 +433,7 @@ impl<'a> Walk<'a> {
         let shared = r.count(self.value.len())?;
         let suffix = r.sized_bytes(MAX_LABEL_VALUE_BYTES.saturating_sub(shared))?;
         // The whole common prefix is shared, and the rest is greater than what it replaces.
-        let ascends = match (self.value.get(shared), suffix.first()) {
+        let ascends = match (self.value.as_bytes().get(shared), suffix.first()) {
             (Some(old), Some(new)) => old < new,
             (None, Some(_)) => true,
             _ => false,
@@ -334,9 +441,23 @@ impl<'a> Walk<'a> {
         if !ascends {
             return Err(r.invalid("the values are not in order"));
         }
-        self.value.truncate(shared);
-        self.value.extend_from_slice(suffix);
-        Ok(())
+        match std::str::from_utf8(suffix) {
+            Ok(suffix) if self.value.is_char_boundary(shared) => {
+                self.value.truncate(shared);
+                self.value.push_str(suffix);
+                Ok(())
+            }
+            _ => self.split_character(shared, suffix).ok_or_else(|| r.invalid("a value is not UTF-8")),
+        }
+    }
+
+    /// Replaces the value where the common prefix ends within a character.
+    #[cold]
+    fn split_character(&mut self, shared: usize, suffix: &[u8]) -> Option<()> {
+        let mut bytes = self.value.as_bytes().get(..shared)?.to_vec();
+        bytes.extend_from_slice(suffix);
+        self.value = String::from_utf8(bytes).ok()?;
+        Some(())
     }
 }
 
@@ -349,12 +470,21 @@ pub(crate) fn fuzz(data: &[u8]) {
         let Ok(page) = Page::decode(PLACE.0, PLACE.1, bytes) else { continue };
         let mut walk = page.walk();
         let mut builder = Builder::new(page.first(), page.lists());
+        let mut ids = Vec::new();
         let whole = loop {
             match walk.next() {
                 Ok(Some(term)) => {
-                    builder.push(term.name, term.value, term.list.bytes);
                     // Other restarts may be forged where this one is not reached by the walk.
                     let _ = page.find(term.name, term.value);
+                    ids.clear();
+                    let postings = match term.postings {
+                        Postings::Listed(list) => NewPostings::Listed(list.bytes),
+                        Postings::Inline(inline) => match inline.decode_into(u32::MAX, &mut ids) {
+                            Ok(()) => NewPostings::Inline(&ids),
+                            Err(_) => break false,
+                        },
+                    };
+                    builder.push(term.name, term.value, postings);
                 }
                 Ok(None) => break true,
                 Err(_) => break false,
@@ -377,12 +507,20 @@ mod tests {
     use super::super::testing;
     use super::*;
 
-    type Owned = (u32, String, String, ListPlace);
+    type Owned = (u32, String, String, Result<ListPlace, Vec<u32>>);
+
+    /// Every other pair has ids of its own: as many as its number allows.
+    fn ids(i: u32) -> Vec<u32> {
+        (0..=i % MAX_INLINE_IDS as u32).map(|n| i * 1_000 + n * n * n).collect()
+    }
 
     fn page(pairs: &BTreeSet<(String, String)>) -> Vec<u8> {
         let mut builder = Builder::new(10, 1_000);
-        for (i, (name, value)) in pairs.iter().enumerate() {
-            builder.push(name, value, 6 + i as u32);
+        for (i, (name, value)) in (0u32..).zip(pairs) {
+            match i % 2 {
+                0 => builder.push(name, value, NewPostings::Listed(MIN_LIST_BYTES + i)),
+                _ => builder.push(name, value, NewPostings::Inline(&ids(i))),
+            }
         }
         let mut out = Vec::new();
         builder.finish(1, 5_000, &mut out);
@@ -394,9 +532,17 @@ mod tests {
         let mut walk = page.walk();
         let mut out = Vec::new();
         while let Some(t) = walk.next()? {
-            out.push((t.ordinal, t.name.to_owned(), t.value.to_owned(), t.list));
+            out.push((t.ordinal, t.name.to_owned(), t.value.to_owned(), owned(t.postings)?));
         }
         Ok(out)
+    }
+
+    fn owned(postings: Postings<'_>) -> Result<Result<ListPlace, Vec<u32>>, DecodeError> {
+        let mut ids = Vec::new();
+        match postings {
+            Postings::Listed(list) => Ok(Ok(list)),
+            Postings::Inline(inline) => inline.decode_into(u32::MAX, &mut ids).map(|()| Err(ids)),
+        }
     }
 
     fn with_names(pairs: impl IntoIterator<Item = (String, String)>) -> BTreeSet<(String, String)> {
@@ -414,10 +560,14 @@ mod tests {
         assert_eq!(&keys, pairs);
         let read = Page::decode(1, 5_000, &bytes).unwrap();
         let mut offset = 1_000;
-        for (i, (ordinal, name, value, list)) in got.iter().enumerate() {
-            assert_eq!((*ordinal, list.offset, list.bytes), (10 + i as u32, offset, 6 + i as u32));
-            offset += u64::from(list.bytes);
-            assert_eq!(read.find(name, value).unwrap(), Some(*list));
+        for (i, (ordinal, name, value, postings)) in (0u32..).zip(&got) {
+            let bytes = MIN_LIST_BYTES + i;
+            let expected = if i % 2 == 0 { Ok(ListPlace { offset, bytes }) } else { Err(ids(i)) };
+            assert_eq!((*ordinal, postings), (10 + i, &expected));
+            offset += expected.map_or(0, |list| u64::from(list.bytes));
+            let found = read.find(name, value).unwrap().unwrap();
+            assert_eq!(owned(found).as_ref(), Ok(postings));
+            assert!(read.walk_to(*ordinal).next().unwrap().unwrap().ordinal <= *ordinal);
             assert_eq!(read.find(name, &format!("{value}\u{1}")).unwrap(), None);
         }
         assert_eq!(read.find("", "").unwrap(), None);
@@ -467,11 +617,11 @@ mod tests {
         assert!(all(&page(&with_names([("n".repeat(MAX_LABEL_NAME_BYTES + 1), "v".into())]))).is_err());
         assert!(all(&page(&with_names([("n".into(), "v".repeat(MAX_LABEL_VALUE_BYTES + 1))]))).is_err());
         let mut builder = Builder::new(0, 0);
-        builder.push("n", "", 6);
+        builder.push("n", "", NewPostings::Inline(&[3]));
         assert!(builder.fits("n", &"v".repeat(TARGET_BYTES / 2)));
         assert!(!builder.fits("n", &"v".repeat(TARGET_BYTES)));
         while builder.fits("n", "12345678") {
-            builder.push("n", &format!("{:08}", builder.count()), 6);
+            builder.push("n", &format!("{:08}", builder.count()), NewPostings::Inline(&[u32::MAX - 1]));
         }
         let mut out = Vec::new();
         builder.finish(1, 5_000, &mut out);
@@ -483,7 +633,7 @@ mod tests {
         let bad = |pairs: &[(&str, &str)]| {
             let mut builder = Builder::new(0, 0);
             for (name, value) in pairs {
-                builder.push(name, value, 6);
+                builder.push(name, value, NewPostings::Inline(&[5]));
             }
             let mut out = Vec::new();
             builder.finish(1, 5_000, &mut out);
@@ -495,20 +645,33 @@ mod tests {
         assert!(bad(&[("a", ""), ("a", "")]), "repeated");
         assert!(bad(&[("a", "x"), ("a", "w")]), "descending");
         assert!(bad(&[("b", ""), ("a", "")]), "names descending");
-        let mut short = Builder::new(0, 0);
-        short.push("a", "", MIN_LIST_BYTES - 1);
+        let refused = |postings: NewPostings<'_>| {
+            let mut builder = Builder::new(0, 0);
+            builder.push("a", "", postings);
+            let mut out = Vec::new();
+            builder.finish(1, 5_000, &mut out);
+            all(&out).is_err()
+        };
+        assert!(refused(NewPostings::Listed(MIN_LIST_BYTES - 1)), "a list shorter than any");
+        assert!(!refused(NewPostings::Listed(MIN_LIST_BYTES)));
+        assert!(refused(NewPostings::Inline(&[])), "no id");
+        assert!(!refused(NewPostings::Inline(&[7; 1])));
+        assert!(refused(NewPostings::Inline(&[7, 7])), "an id twice");
+        let ids: Vec<u32> = (0..=MAX_INLINE_IDS as u32).collect();
+        assert!(refused(NewPostings::Inline(&ids)), "too many ids");
+        assert!(!refused(NewPostings::Inline(&ids[1..])));
         let mut out = Vec::new();
-        short.finish(1, 5_000, &mut out);
-        assert!(all(&out).is_err(), "a list shorter than any");
+        assert!(InlineIds(&[5, 0]).decode_into(7, &mut out).is_ok() && out == [5, 6]);
+        assert!(InlineIds(&[5, 0]).decode_into(6, &mut out).is_err(), "an id that is not below the count");
     }
 
     #[test]
     fn golden() {
         let mut builder = Builder::new(4, 256);
-        builder.push("job", "", 7);
-        builder.push("job", "api", 6);
-        builder.push("job", "app", 6);
-        builder.push("le", "", 6);
+        builder.push("job", "", NewPostings::Listed(25));
+        builder.push("job", "api", NewPostings::Inline(&[3, 4, 300]));
+        builder.push("job", "app", NewPostings::Listed(21));
+        builder.push("le", "", NewPostings::Inline(&[4]));
         let mut out = Vec::new();
         builder.finish(1, 281, &mut out);
         testing::golden("terms_page", &out);

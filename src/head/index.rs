@@ -200,7 +200,7 @@ impl TermIndex for HeadIndex {
         &self,
         name: &str,
         prefix: &str,
-        keep: &mut dyn FnMut(&str) -> bool,
+        keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
         self.postings.scan(name, prefix, keep, out)

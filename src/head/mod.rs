@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{AppendError, Error, Result};
-use crate::model::{Labels, Lsn, Matcher, Metadata, SeriesRef, TimeRange};
+use crate::model::{Cancel, Labels, Lsn, Matcher, Metadata, SeriesRef, TimeRange};
 use crate::postings;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Rank, RwLock};
 use crate::wal::{self, LabelsOf, WalSample};
@@ -262,7 +262,7 @@ impl Head {
     /// Removes the rows in `range` from the series that fulfil the matchers; runs under the commit lock, and where no
     /// pin can be taken meanwhile. Readers made before go on seeing them.
     pub(crate) fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<()> {
-        let ids = postings::select(&*self.index.read(), matchers)?;
+        let ids = postings::select(&*self.index.read(), matchers, &Cancel::default())?;
         let edition = self.next_edition();
         for slot in &ids {
             self.edit(slot, edition, range, Lsn(u64::MAX))?;

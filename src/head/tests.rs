@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::model::{Columns, MatchOp};
+use crate::model::{Cancel, Columns, MatchOp};
 use crate::source::Source;
 
 type Model = BTreeMap<(String, i64), u64>;
@@ -38,7 +38,7 @@ impl Random {
 /// Everything that a view shows.
 fn read(view: &HeadView, matchers: &[Matcher]) -> Model {
     let mut out = Model::new();
-    let mut stream = view.select(matchers, TimeRange::ALL).unwrap();
+    let mut stream = view.select(matchers, TimeRange::ALL, &Cancel::default()).unwrap();
     let mut previous: Option<Labels> = None;
     while let Some(series) = stream.next().unwrap() {
         assert!(previous.as_ref().is_none_or(|p| *p < series.labels), "label order, each once");

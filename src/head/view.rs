@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
 use crate::head::{Head, Pin};
-use crate::model::{Intervals, Labels, Matcher, Metadata, TimeRange};
+use crate::model::{Cancel, Intervals, Labels, Matcher, Metadata, TimeRange};
 use crate::postings;
 use crate::source::{HEAD_PRECEDENCE, SeriesStream, Source, SourceSeries};
 
@@ -30,8 +30,8 @@ impl HeadView {
     }
 
     /// The slots that fulfil the matchers and have something that the pin sees.
-    fn slots(&self, matchers: &[Matcher]) -> Result<RoaringBitmap> {
-        let mut ids = postings::select(&*self.head.index.read(), matchers)?;
+    fn slots(&self, matchers: &[Matcher], cancel: &Cancel) -> Result<RoaringBitmap> {
+        let mut ids = postings::select(&*self.head.index.read(), matchers, cancel)?;
         let mut unseen = Vec::new();
         for slot in &ids {
             if !self.sees(slot) {
@@ -62,13 +62,19 @@ impl Source for HeadView {
         HEAD_PRECEDENCE
     }
 
-    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesStream>> {
-        let ids = postings::select(&*self.head.index.read(), matchers)?;
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        cancel: &Cancel,
+    ) -> Result<Box<dyn SeriesStream>> {
+        let ids = postings::select(&*self.head.index.read(), matchers, cancel)?;
         let mut series: Vec<(Labels, u32, u16)> = Vec::new();
         let mut slots = ids.iter().peekable();
         // Not all under one lock: who makes a series would wait. Where another one has moved in meanwhile, it has nothing
         // that the pin sees.
         while slots.peek().is_some() {
+            cancel.check()?;
             let index = self.head.index.read();
             let named = |slot| index.labels_of(slot).map(|(labels, generation)| (labels, slot, generation));
             series.extend(slots.by_ref().take(LOCKED_SLOTS).filter_map(named));
@@ -77,16 +83,15 @@ impl Source for HeadView {
         Ok(Box::new(Stream { view: self.clone(), range, series: series.into_iter() }))
     }
 
-    fn label_names(&self, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
-        let ids = self.slots(matchers)?;
+    fn label_names(&self, matchers: &[Matcher], cancel: &Cancel, out: &mut BTreeSet<String>) -> Result<()> {
+        let ids = self.slots(matchers, cancel)?;
         self.head.index.read().postings().names_of(&ids, out);
         Ok(())
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
-        let ids = self.slots(matchers)?;
-        self.head.index.read().postings().values_of(name, &ids, out);
-        Ok(())
+    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>> {
+        let ids = self.slots(matchers, cancel)?;
+        Ok(self.head.index.read().postings().values_of(name, &ids))
     }
 
     fn metadata(&self, family: &str) -> Result<Option<Metadata>> {

@@ -122,6 +122,6 @@ impl Postings {
     /// # Errors
     /// None that memory gives.
     pub fn select(&self, selector: &Selector) -> Result<u64> {
-        Ok(postings::select(&self.0, selector.matchers())?.len())
+        Ok(postings::select(&self.0, selector.matchers(), &Cancel::default())?.len())
     }
 }

@@ -192,10 +192,16 @@ impl Plan {
 /// `prefix.*middle.*…suffix`: each middle is looked for after the one before it, which is right
 /// since the leftmost place leaves the most for those that follow.
 fn pieces_match(prefix: &str, middles: &[Finder<'static>], suffix: &str, value: &str) -> bool {
-    let rest = value.as_bytes().strip_prefix(prefix.as_bytes());
-    let Some(mut rest) = rest.and_then(|r| r.strip_suffix(suffix.as_bytes())) else {
-        return false;
-    };
+    // Mostly one of the two is empty, and a call that compares nothing is not free.
+    let mut rest = value.as_bytes();
+    if !prefix.is_empty() {
+        let Some(after) = rest.strip_prefix(prefix.as_bytes()) else { return false };
+        rest = after;
+    }
+    if !suffix.is_empty() {
+        let Some(before) = rest.strip_suffix(suffix.as_bytes()) else { return false };
+        rest = before;
+    }
     for middle in middles {
         let after = middle.find(rest).and_then(|at| rest.get(at + middle.needle().len()..));
         match after {

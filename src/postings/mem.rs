@@ -251,13 +251,10 @@ impl MemIndex {
         }
     }
 
-    /// Adds the values of one label that one of `series` has.
-    pub(crate) fn values_of(&self, name: &str, series: &RoaringBitmap, out: &mut BTreeSet<String>) {
-        for (value, pair) in self.pairs_of(name, "") {
-            if !out.contains(value) && pair.ids.intersects(series) {
-                out.insert(String::from(value));
-            }
-        }
+    /// The values of one label that one of `series` has, sorted.
+    pub(crate) fn values_of(&self, name: &str, series: &RoaringBitmap) -> Vec<String> {
+        let of_series = self.pairs_of(name, "").filter(|(_, pair)| pair.ids.intersects(series));
+        of_series.map(|(value, _)| String::from(value)).collect()
     }
 }
 
@@ -295,11 +292,11 @@ impl TermIndex for MemIndex {
         &self,
         name: &str,
         prefix: &str,
-        keep: &mut dyn FnMut(&str) -> bool,
+        keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
         for (value, pair) in self.pairs_of(name, prefix) {
-            if keep(value) {
+            if keep(value)? {
                 pair.ids.unite_into(out);
             }
         }

@@ -16,13 +16,14 @@
 //! | `=~"node.+"` | the values in the range of the prefix, each tested |
 //! | other | all values of the label, each tested |
 //!
-//! and the negation of a base is "has the label" minus the base. An empty result ends the work.
+//! and the negation of a base is "has the label" minus the base. An empty result ends the work; so does, before anything is
+//! looked up, an index that is sure to have none of the literals of a matcher.
 //! [`MemIndex`] is such an index in memory; a block implements [`TermIndex`] over its file.
 
 use roaring::RoaringBitmap;
 
 use crate::error::Result;
-use crate::model::Matcher;
+use crate::model::{Cancel, Matcher};
 
 mod ids;
 mod mem;
@@ -41,12 +42,18 @@ pub(crate) trait TermIndex {
     /// The series with this pair; none if there are none. The empty value asks for all series that have the label at all.
     fn exact(&self, name: &str, value: &str) -> Result<RoaringBitmap>;
 
+    /// Whether a series may have this pair; `false` is certain, and cheaper than a look-up.
+    fn may_have(&self, _name: &str, _value: &str) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Unites into `out` the postings of each value of `name` that starts with `prefix` and that `keep` accepts.
+    /// An error of `keep` ends it.
     fn scan(
         &self,
         name: &str,
         prefix: &str,
-        keep: &mut dyn FnMut(&str) -> bool,
+        keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()>;
 
@@ -60,18 +67,36 @@ pub(crate) trait TermIndex {
     }
 }
 
+/// The most literals of a matcher that are asked for one by one before anything is looked up.
+const FEW_LITERALS: usize = 16;
+/// Look-ups and tested values from one look at the token to the next: some tens of microseconds.
+const CANCEL_LOOK_UPS: usize = 64;
+const CANCEL_VALUES: u32 = 1_024;
+
+/// An index that is asked until a token is cancelled.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    index: &'a dyn TermIndex,
+    cancel: &'a Cancel,
+}
+
 /// The series that fulfil all matchers, by Prometheus's rules.
-pub(crate) fn select(index: &dyn TermIndex, matchers: &[Matcher]) -> Result<RoaringBitmap> {
+pub(crate) fn select(index: &dyn TermIndex, matchers: &[Matcher], cancel: &Cancel) -> Result<RoaringBitmap> {
+    let asked = Asked { index, cancel };
     let (mut optional, mut required): (Vec<&Matcher>, Vec<&Matcher>) =
         matchers.iter().partition(|m| m.matches_empty());
     required.sort_by_key(|m| cost(m));
     optional.sort_by_key(|m| cost(m));
+    for matcher in &required {
+        if cannot_match(index, matcher)? {
+            return Ok(RoaringBitmap::new());
+        }
+    }
     let mut found: Option<RoaringBitmap> = None;
     for matcher in required {
-        let next = having(index, matcher, true)?;
         let both = match found {
-            Some(before) => before & next,
-            None => next,
+            Some(before) => narrowed(asked, matcher, before)?,
+            None => having(asked, matcher, true)?,
         };
         if both.is_empty() {
             return Ok(both);
@@ -86,9 +111,23 @@ pub(crate) fn select(index: &dyn TermIndex, matchers: &[Matcher]) -> Result<Roar
         if found.is_empty() {
             break;
         }
-        found -= having(index, matcher, false)?;
+        found -= having(asked, matcher, false)?;
     }
     Ok(found)
+}
+
+/// Whether the index is sure to have none of the pairs that a matcher asks for.
+fn cannot_match(index: &dyn TermIndex, matcher: &Matcher) -> Result<bool> {
+    let Some(literals) = matcher.literals().filter(|_| !matcher.is_negative()) else { return Ok(false) };
+    if literals.len() > FEW_LITERALS {
+        return Ok(false);
+    }
+    for value in literals.iter().filter(|value| !value.is_empty()) {
+        if index.may_have(matcher.name(), value)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What orders matchers: look-ups, then "has the label", then scans of a range, then of all values.
@@ -101,25 +140,41 @@ fn cost(matcher: &Matcher) -> (u8, usize) {
     }
 }
 
+/// Those of some series that have the label, with a value that fulfils the matcher. A negation is subtracted from the few that
+/// are left, not from all that have the label.
+fn narrowed(asked: Asked<'_>, matcher: &Matcher, before: RoaringBitmap) -> Result<RoaringBitmap> {
+    if !matcher.is_negative() || matcher.base_is_any_value() {
+        return Ok(before & having(asked, matcher, true)?);
+    }
+    asked.cancel.check()?;
+    let labelled = before & asked.index.exact(matcher.name(), "")?;
+    match labelled.is_empty() {
+        true => Ok(labelled),
+        false => Ok(labelled - base(asked, matcher)?),
+    }
+}
+
 /// The series that have the label, with a value that fulfils the matcher, or that does not.
-fn having(index: &dyn TermIndex, matcher: &Matcher, fulfils: bool) -> Result<RoaringBitmap> {
-    let name = matcher.name();
+fn having(asked: Asked<'_>, matcher: &Matcher, fulfils: bool) -> Result<RoaringBitmap> {
+    asked.cancel.check()?;
+    let (index, name) = (asked.index, matcher.name());
     let of_base = fulfils != matcher.is_negative();
     if matcher.base_is_any_value() {
         return if of_base { index.exact(name, "") } else { Ok(RoaringBitmap::new()) };
     }
     if of_base {
-        return base(index, matcher);
+        return base(asked, matcher);
     }
     let labelled = index.exact(name, "")?;
     if labelled.is_empty() {
         return Ok(labelled);
     }
-    Ok(labelled - base(index, matcher)?)
+    Ok(labelled - base(asked, matcher)?)
 }
 
 /// The series that have the label, with a value that fulfils the equality or expression.
-fn base(index: &dyn TermIndex, matcher: &Matcher) -> Result<RoaringBitmap> {
+fn base(asked: Asked<'_>, matcher: &Matcher) -> Result<RoaringBitmap> {
+    let Asked { index, cancel } = asked;
     let name = matcher.name();
     let mut out = RoaringBitmap::new();
     match matcher.literals() {
@@ -131,10 +186,25 @@ fn base(index: &dyn TermIndex, matcher: &Matcher) -> Result<RoaringBitmap> {
             };
             match values {
                 [value] => return index.exact(name, value),
-                values => index.exact_many(name, values, &mut out)?,
+                values => {
+                    for some in values.chunks(CANCEL_LOOK_UPS) {
+                        cancel.check()?;
+                        index.exact_many(name, some, &mut out)?;
+                    }
+                }
             }
         }
-        None => index.scan(name, matcher.prefix(), &mut |value| matcher.base_matches(value), &mut out)?,
+        None => {
+            let mut tested = 0u32;
+            let mut keep = |value: &str| {
+                tested = tested.wrapping_add(1);
+                if tested.is_multiple_of(CANCEL_VALUES) {
+                    cancel.check()?;
+                }
+                Ok(matcher.base_matches(value))
+            };
+            index.scan(name, matcher.prefix(), &mut keep, &mut out)?;
+        }
     }
     Ok(out)
 }

@@ -11,7 +11,7 @@ use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::error::{Error, ErrorKind};
-use crate::model::{Labels, MatchOp, Selector};
+use crate::model::{Cancel, Labels, MatchOp, Selector};
 
 fn index(series: &[Labels]) -> MemIndex {
     let mut index = MemIndex::default();
@@ -132,17 +132,18 @@ fn the_table_of_combinations() {
     let index = index(&zoo());
     for (text, want) in TABLE {
         let selector: Selector = format!("{{{text}}}").parse().unwrap();
-        let got: Vec<u32> = select(&index, selector.matchers()).unwrap().into_iter().collect();
+        let got: Vec<u32> =
+            select(&index, selector.matchers(), &Cancel::default()).unwrap().into_iter().collect();
         assert_eq!(got, *want, "{text}");
         let mut reversed = selector.matchers().to_vec();
         reversed.reverse();
         assert_eq!(
-            select(&index, &reversed).unwrap().into_iter().collect::<Vec<_>>(),
+            select(&index, &reversed, &Cancel::default()).unwrap().into_iter().collect::<Vec<_>>(),
             *want,
             "reversed: {text}"
         );
     }
-    assert_eq!(select(&index, Selector::all().matchers()).unwrap().len(), 6);
+    assert_eq!(select(&index, Selector::all().matchers(), &Cancel::default()).unwrap().len(), 6);
 }
 
 /// Counts what it is asked for, and answers from another index, or fails.
@@ -178,7 +179,7 @@ impl TermIndex for Counting<'_> {
         &self,
         name: &str,
         prefix: &str,
-        keep: &mut dyn FnMut(&str) -> bool,
+        keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
         self.count(2)?;
@@ -210,7 +211,7 @@ fn look_ups_before_scans_and_nothing_after_an_empty_result() {
     for (text, calls, tested) in table {
         let index = Counting { inner: &inner, calls: Cell::default(), tested: Cell::default(), fails: false };
         let selector: Selector = text.parse().unwrap();
-        select(&index, selector.matchers()).unwrap();
+        select(&index, selector.matchers(), &Cancel::default()).unwrap();
         assert_eq!((index.calls.get(), index.tested.get()), (calls, tested), "{text}");
     }
 }
@@ -221,7 +222,11 @@ fn errors_of_the_index_are_passed_on() {
     let index = Counting { inner: &inner, calls: Cell::default(), tested: Cell::default(), fails: true };
     for text in [r#"{n="1"}"#, r#"{n!="1"}"#, r#"{n=~"1|2"}"#, r#"{n=~"2[.].+"}"#, r#"{n=~"[0-9]*"}"#] {
         let selector: Selector = text.parse().unwrap();
-        assert_eq!(select(&index, selector.matchers()).unwrap_err().kind(), ErrorKind::Corrupt, "{text}");
+        assert_eq!(
+            select(&index, selector.matchers(), &Cancel::default()).unwrap_err().kind(),
+            ErrorKind::Corrupt,
+            "{text}"
+        );
     }
 }
 
@@ -233,10 +238,9 @@ fn names_and_values_of_some_series() {
     assert_eq!(index.values("missing").count(), 0);
     let of = |ids: &[u32]| {
         let ids: RoaringBitmap = ids.iter().copied().collect();
-        let (mut names, mut values) = (BTreeSet::new(), BTreeSet::new());
+        let mut names = BTreeSet::new();
         index.names_of(&ids, &mut names);
-        index.values_of("n", &ids, &mut values);
-        (names.into_iter().collect::<Vec<_>>(), values.into_iter().collect::<Vec<_>>())
+        (names.into_iter().collect::<Vec<_>>(), index.values_of("n", &ids))
     };
     assert_eq!(of(&[1, 4]), (vec!["i".into(), "n".into()], vec!["1".into(), "2".into()]));
     assert_eq!(of(&[5]), (vec!["n".into()], vec!["2.5".into()]));
@@ -330,6 +334,69 @@ proptest! {
                 matchers.iter().all(|m| m.matches(labels.value(m.name()).unwrap_or("")))
             })
             .collect();
-        prop_assert_eq!(select(&index, &matchers).unwrap(), naive);
+        prop_assert_eq!(select(&index, &matchers, &Cancel::default()).unwrap(), naive);
+    }
+}
+
+/// An index that lacks some pairs for certain, and counts what else it is asked.
+struct Filtering<'a>(Counting<'a>);
+
+impl TermIndex for Filtering<'_> {
+    fn all(&self) -> Result<RoaringBitmap> {
+        self.0.all()
+    }
+    fn exact(&self, name: &str, value: &str) -> Result<RoaringBitmap> {
+        self.0.exact(name, value)
+    }
+    fn may_have(&self, name: &str, value: &str) -> Result<bool> {
+        Ok(!self.0.inner.exact(name, value)?.is_empty())
+    }
+    fn scan(
+        &self,
+        name: &str,
+        prefix: &str,
+        keep: &mut dyn FnMut(&str) -> Result<bool>,
+        out: &mut RoaringBitmap,
+    ) -> Result<()> {
+        self.0.scan(name, prefix, keep, out)
+    }
+}
+
+#[test]
+fn nothing_is_looked_up_where_a_filter_has_none_of_the_literals() {
+    let inner = index(&zoo());
+    let asked = |text: &str| {
+        let counting =
+            Counting { inner: &inner, calls: Cell::default(), tested: Cell::default(), fails: false };
+        let index = Filtering(counting);
+        let selector: Selector = text.parse().unwrap();
+        let found = select(&index, selector.matchers(), &Cancel::default()).unwrap();
+        assert_eq!(found, select(&inner, selector.matchers(), &Cancel::default()).unwrap(), "{text}");
+        index.0.calls.get()
+    };
+    for text in [r#"{n="9"}"#, r#"{n="1",i="none"}"#, r#"{i=~".+a.+",n=~"7|8"}"#] {
+        assert_eq!(asked(text), [0, 0, 0], "{text}");
+    }
+    for text in [r#"{n=~"7|1"}"#, r#"{n!="9"}"#, r#"{n=~"|9"}"#, r#"{n=""}"#] {
+        assert_ne!(asked(text), [0, 0, 0], "{text}");
+    }
+}
+
+#[test]
+fn a_cancelled_token_ends_scans_and_look_ups() {
+    let many = (0..5_000).map(|i| labels(&[("i", &format!("value {i}"))]));
+    let mut index = MemIndex::default();
+    for (id, labels) in (0..).zip(many) {
+        index.insert(id, &labels);
+    }
+    let cancel = Cancel::default();
+    let ten: Vec<String> = (0..200).map(|i| format!("value {i}")).collect();
+    for text in [r#"{i=~".*[0-9]7"}"#.to_owned(), format!(r#"{{i=~"{}"}}"#, ten.join("|"))] {
+        let selector: Selector = text.parse().unwrap();
+        assert!(!select(&index, selector.matchers(), &cancel).unwrap().is_empty());
+        let cancelled = Cancel::default();
+        cancelled.cancel();
+        let error = select(&index, selector.matchers(), &cancelled).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 }

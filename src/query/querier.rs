@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::model::{Cancel, Matcher, Selector, TimeRange};
+use crate::model::{Cancel, Selector, TimeRange};
 use crate::source::{SeriesMerge, Source};
 
 use super::context::{Context, Limits};
@@ -150,7 +150,8 @@ impl Querier {
     pub fn select(&self, selector: &Selector) -> Result<SeriesSet> {
         self.cancel.check()?;
         let State { sources, pool, guard } = &*self.state;
-        let merge = SeriesMerge::open(sources, selector.matchers(), self.range, pool.as_deref())?;
+        let merge =
+            SeriesMerge::open(sources, selector.matchers(), self.range, pool.as_deref(), &self.cancel)?;
         let context = Context::new(self.range, self.limits, self.cancel.clone(), Arc::clone(guard));
         Ok(SeriesSet::new(merge, Arc::new(context)))
     }
@@ -176,7 +177,9 @@ impl Querier {
     /// # Errors
     /// Damage, an I/O error, a cancellation.
     pub fn label_names(&self, selector: &Selector) -> Result<Vec<String>> {
-        self.union(selector, |source, matchers, out| source.label_names(matchers, out))
+        let mut out = BTreeSet::new();
+        self.each(|source| source.label_names(selector.matchers(), &self.cancel, &mut out))?;
+        Ok(out.into_iter().collect())
     }
 
     /// The values of label `name` in the series that fulfil the selector, sorted, each once; none
@@ -198,21 +201,30 @@ impl Querier {
     /// # Errors
     /// Damage, an I/O error, a cancellation.
     pub fn label_values(&self, name: &str, selector: &Selector) -> Result<Vec<String>> {
-        self.union(selector, |source, matchers, out| source.label_values(name, matchers, out))
+        let mut out: Vec<String> = Vec::new();
+        self.each(|source| {
+            let values = source.label_values(name, selector.matchers(), &self.cancel)?;
+            match out.is_empty() {
+                true => out = values,
+                false => {
+                    // Two sorted runs: a sort that finds runs merges them.
+                    out.extend(values);
+                    out.sort();
+                    out.dedup();
+                }
+            }
+            Ok(())
+        })?;
+        Ok(out)
     }
 
-    /// Unites what each source that overlaps the range adds.
-    fn union(
-        &self,
-        selector: &Selector,
-        add: impl Fn(&dyn Source, &[Matcher], &mut BTreeSet<String>) -> Result<()>,
-    ) -> Result<Vec<String>> {
-        let mut out = BTreeSet::new();
+    /// Asks each source that overlaps the range.
+    fn each(&self, mut ask: impl FnMut(&dyn Source) -> Result<()>) -> Result<()> {
         for source in self.state.sources.iter().filter(|s| s.time_range().overlaps(self.range)) {
             self.cancel.check()?;
-            add(&**source, selector.matchers(), &mut out)?;
+            ask(&**source)?;
         }
-        Ok(out.into_iter().collect())
+        Ok(())
     }
 }
 

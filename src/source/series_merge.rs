@@ -18,7 +18,7 @@ use std::sync::Arc;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Labels, Matcher, TimeRange};
+use crate::model::{Cancel, Labels, Matcher, TimeRange};
 
 use super::{ChunkHandle, SeriesStream, Source, SourceSeries};
 use crate::model::Intervals;
@@ -60,17 +60,19 @@ struct Head {
 type Opened = Result<(Box<dyn SeriesStream>, Option<SourceSeries>)>;
 
 impl SeriesMerge {
-    /// Selects from all sources that overlap `range`, in `pool` if there is one and it pays.
+    /// Selects from all sources that overlap `range`, in `pool` if there is one and it pays, until `cancel` is cancelled.
     pub(crate) fn open(
         sources: &[Arc<dyn Source>],
         matchers: &[Matcher],
         range: TimeRange,
         pool: Option<&rayon::ThreadPool>,
+        cancel: &Cancel,
     ) -> Result<SeriesMerge> {
         let mut sources: Vec<_> = sources.iter().filter(|s| s.time_range().overlaps(range)).collect();
         sources.sort_by_key(|s| Reverse(s.precedence()));
         let open = |source: &&Arc<dyn Source>| -> Opened {
-            let mut stream = source.select(matchers, range)?;
+            cancel.check()?;
+            let mut stream = source.select(matchers, range, cancel)?;
             let first = stream.next()?;
             Ok((stream, first))
         };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::gorilla;
-use crate::model::{Columns, Intervals, Labels, Matcher, Metadata, TimeRange};
+use crate::model::{Cancel, Columns, Intervals, Labels, Matcher, Metadata, TimeRange};
 
 use super::{ChunkData, ChunkHandle, ChunkPlace, ChunkStore, SeriesStream, Source, SourceSeries};
 
@@ -185,7 +185,7 @@ impl Source for MemorySource {
         self.precedence
     }
 
-    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Box<dyn SeriesStream>> {
+    fn select(&self, matchers: &[Matcher], range: TimeRange, _: &Cancel) -> Result<Box<dyn SeriesStream>> {
         let mut out = Vec::new();
         for (labels, series) in self.matching(matchers) {
             let chunks: Vec<_> =
@@ -201,16 +201,16 @@ impl Source for MemorySource {
         Ok(Box::new(Stream(out.into_iter())))
     }
 
-    fn label_names(&self, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
+    fn label_names(&self, matchers: &[Matcher], _: &Cancel, out: &mut BTreeSet<String>) -> Result<()> {
         out.extend(
             self.matching(matchers).flat_map(|(labels, _)| labels.iter().map(|(name, _)| name.to_owned())),
         );
         Ok(())
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], out: &mut BTreeSet<String>) -> Result<()> {
-        out.extend(self.matching(matchers).filter_map(|(labels, _)| labels.value(name).map(str::to_owned)));
-        Ok(())
+    fn label_values(&self, name: &str, matchers: &[Matcher], _: &Cancel) -> Result<Vec<String>> {
+        let values = self.matching(matchers).filter_map(|(labels, _)| labels.value(name).map(str::to_owned));
+        Ok(values.collect::<BTreeSet<String>>().into_iter().collect())
     }
 
     fn metadata(&self, family: &str) -> Result<Option<Metadata>> {

@@ -9,7 +9,7 @@
 //! 3. Asking an index gives the series for which every matcher holds, each series looked at alone.
 
 use crate::error::ErrorKind;
-use crate::model::{self, Labels, MatchOp, Matcher, Selector};
+use crate::model::{self, Cancel, Labels, MatchOp, Matcher, Selector};
 use crate::postings::{self, MemIndex};
 
 use super::choices::must;
@@ -107,7 +107,10 @@ fn check_selection(selector: &Selector, values: &[String]) {
         index.insert(id, &labels);
         series.push(labels);
     }
-    let found = must(postings::select(&index, selector.matchers()), "an index in memory cannot fail");
+    let found = must(
+        postings::select(&index, selector.matchers(), &Cancel::default()),
+        "an index in memory cannot fail",
+    );
     for (id, labels) in (0u32..).zip(&series) {
         let holds = selector.matchers().iter().all(|m| m.matches(labels.value(m.name()).unwrap_or_default()));
         assert_eq!(found.contains(id), holds, "{selector} and {labels}");

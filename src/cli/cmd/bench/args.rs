@@ -48,6 +48,8 @@ pub(crate) enum What {
     /// Example: silverback bench query --db /tmp/bench --series 100000
     #[command(verbatim_doc_comment)]
     Query(Run),
+    Select(Select),
+    History(History),
     /// Flush the head into blocks and merge them
     ///
     /// Measures opening a database whose samples are all in the log, flushing 2 h blocks from it, and merging those; each
@@ -107,6 +109,78 @@ pub(crate) struct Write {
     pub(crate) maintain: bool,
     #[command(flatten)]
     pub(crate) run: Run,
+}
+
+/// Find series among millions
+///
+/// The series are those of the benchmark of Prometheus's index (tsdb/querier_bench_test.go): labels i, n, j; values of 40
+/// bytes and more; for each value of i 50 series, or --per-value. Each has one sample. With --blocks they lie in so many
+/// blocks, a value of i in one of them. Measures, for each of some twenty selectors: ids, the time until the first series is
+/// there, which is when all numbers of series are known; and all, until every series was given out, with labels and the
+/// places of its chunks. Each for a newly opened database (cold: its files are in the system's cache) and again (warm): the
+/// median by CPU of all threads, and the 99th percentile of the wall; --json has the wall's median, too. Then the values
+/// of i. Counts are checked. Does not measure samples or the head.
+///
+/// Examples:
+///   silverback bench select --db /tmp/bench --series 5000000 --json
+///   silverback bench select --db /tmp/bench --series 10000000 --per-value 10
+///   silverback bench select --db /tmp/bench --series 1000000 --blocks 100
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Select {
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    /// Series; a multiple of those of a value
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(5..=100_000_000))]
+    pub(crate) series: u32,
+    /// Series of each value of i; a multiple of 5
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(5..=1_000))]
+    pub(crate) per_value: u32,
+    /// Blocks that the series lie in
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) blocks: u32,
+    /// Measure what an earlier run with the same options left in the directory
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Make the database and measure nothing
+    #[arg(long, hide = true, conflicts_with = "again")]
+    pub(crate) prepare: bool,
+    /// Print the figures as one JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Look at a long retention
+///
+/// Loads months of real-looking values into blocks of the highest level, and measures: their size, opening, reading all samples
+/// of one series, and reading an hour of all series, at the end and in the middle; the median by CPU of all threads and the 99th
+/// percentile of the wall. Counts are checked. Compare runs with --months 1, 6 and 12: an hour should cost the same in each. Does
+/// not measure the head, the log, or merging.
+///
+/// Example: silverback bench history --db /tmp/bench --series 1000 --months 12 --interval 60
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct History {
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    /// Series
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) series: u32,
+    /// Months of 30 days
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=120))]
+    pub(crate) months: u32,
+    /// Seconds from one sample to the next
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(15..=3_600))]
+    pub(crate) interval: u32,
+    /// Measure what an earlier run with the same options left in the directory
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Make the database and measure nothing
+    #[arg(long, hide = true, conflicts_with = "again")]
+    pub(crate) prepare: bool,
+    /// Print the figures as one JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What all benchmarks take.

@@ -25,7 +25,7 @@ pub(crate) const PER_FAMILY: u32 = 10;
 /// Scrapes after which series are replaced.
 pub(crate) const GENERATION: u32 = 100;
 /// 2023-11-15, at the start of a block of any level up to 18 h.
-const START_MS: i64 = 1_700_006_400_000;
+pub(crate) const START_MS: i64 = 1_700_006_400_000;
 /// Between two scrapes.
 pub(crate) const INTERVAL_MS: i64 = 15_000;
 

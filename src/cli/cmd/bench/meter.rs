@@ -81,10 +81,20 @@ pub(crate) fn rate(n: u64, d: Duration) -> u64 {
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
-/// The high-water mark of the resident set, from Linux's `/proc`.
+/// The high-water mark of the resident set.
 fn peak_rss_bytes() -> Option<u64> {
+    status_bytes("VmHWM:")
+}
+
+/// Resident memory that no file stands behind, now.
+pub(crate) fn anonymous_bytes() -> Option<u64> {
+    status_bytes("RssAnon:")
+}
+
+/// A figure of Linux's `/proc`.
+fn status_bytes(name: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|l| l.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1_024)
 }

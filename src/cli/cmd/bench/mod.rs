@@ -18,6 +18,9 @@
 //! | `write` | append and commit |
 //! | `label_sets` | where it has label sets from |
 //! | `selections` | what is asked, of each kind of matcher |
+//! | `history` | a long retention |
+//! | `select` | series among millions |
+//! | `postings` | those series, and what is asked |
 //! | `runs` | import, query, compact, recover |
 
 use std::fs;
@@ -29,10 +32,13 @@ use silverback::{Columns, Db, Querier, Selector, TimeRange};
 
 pub(crate) mod args;
 mod data;
+mod history;
 mod label_sets;
 mod meter;
+mod postings;
 mod prepare;
 mod runs;
+mod select;
 mod selections;
 mod write;
 
@@ -49,6 +55,10 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<u8, Failure> {
     match &args.what {
         What::Prepare(a) => return prepare::run(a, context),
         What::Write(a) => refuse_used(&a.run.db.dir)?,
+        What::Select(a) if a.again => {}
+        What::History(a) if a.again => {}
+        What::History(a) => refuse_used(&a.db.dir)?,
+        What::Select(a) => refuse_used(&a.db.dir)?,
         What::Import(a) | What::Query(a) | What::Compact(a) | What::Recover(a) => refuse_used(&a.db.dir)?,
     }
     match &args.what {
@@ -56,6 +66,8 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<u8, Failure> {
         What::Write(a) => write::run(a, context),
         What::Import(a) => runs::import(a, context),
         What::Query(a) => runs::query(a, context),
+        What::Select(a) => select::run(a, context),
+        What::History(a) => history::run(a, context),
         What::Compact(a) => runs::compact(a, context),
         What::Recover(a) => runs::recover(a, context),
     }

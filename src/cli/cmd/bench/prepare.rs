@@ -58,6 +58,22 @@ pub(crate) fn elsewhere(what: Prepared, run: &Run) -> Result<(), Failure> {
     }
 }
 
+/// Has another process make what a benchmark of this name needs, so that its memory is not in the figures.
+pub(crate) fn make(name: &str, dir: &Path, flags: &[(&str, u32)]) -> Result<(), Failure> {
+    let own =
+        std::env::current_exe().map_err(|e| Failure::refused(format!("cannot find this program: {e}")))?;
+    let mut command = Command::new(&own);
+    command.args(["--quiet", "bench", name, "--prepare", "--db"]).arg(dir);
+    for (flag, n) in flags {
+        command.arg(flag).arg(n.to_string());
+    }
+    let status = command.stdout(Stdio::null()).status().map_err(|e| Failure::io("run it", &own, e))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(Failure::refused(format!("the data could not be prepared ({status})"))),
+    }
+}
+
 /// Where the dump of a directory's benchmark is.
 pub(crate) fn dump_path(dir: &Path) -> PathBuf {
     let mut path = dir.as_os_str().to_owned();
@@ -100,7 +116,7 @@ fn key_of(labels: &Labels) -> String {
 }
 
 /// Loads all samples as one block.
-fn load(data: &Data, dir: &Path, context: &Context) -> Result<(), Failure> {
+pub(crate) fn load(data: &Data, dir: &Path, context: &Context) -> Result<(), Failure> {
     let opened = context.write_with(dir, context.options().create(true))?;
     let mut loader = opened.db.bulk_loader()?;
     for series in 0..data.series {

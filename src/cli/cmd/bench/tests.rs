@@ -124,3 +124,31 @@ fn labels_come_from_a_file_of_objects() {
     assert_eq!(wrong.code(), DATA);
     assert!(wrong.message().unwrap().contains("labels.json:1"));
 }
+
+#[test]
+fn series_of_several_blocks_are_found_as_often_as_they_must_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = DbArg { dir: dir.path().join("db") };
+    let mut args =
+        args::Select { db, series: 600, per_value: 10, blocks: 3, again: false, prepare: true, json: false };
+    let context = Context::new(true);
+    assert_eq!(select::run(&args, &context), Ok(0));
+    (args.prepare, args.again) = (false, true);
+    assert_eq!(select::run(&args, &context), Ok(0), "each count is compared");
+    let db = Db::open_read_only(&args.db.dir, Options::default()).unwrap();
+    assert_eq!((db.stats().blocks, count_all(&db).unwrap()), (3, (600, 600)));
+    args.per_value = 7;
+    assert!(select::run(&args, &context).unwrap_err().message().unwrap().contains("--per-value"));
+}
+
+#[test]
+fn a_history_has_all_its_samples() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = DbArg { dir: dir.path().join("db") };
+    let mut args =
+        args::History { db, series: 3, months: 1, interval: 3_600, again: false, prepare: true, json: false };
+    let context = Context::new(true);
+    assert_eq!(history::run(&args, &context), Ok(0));
+    (args.prepare, args.again) = (false, true);
+    assert_eq!(history::run(&args, &context), Ok(0));
+}
