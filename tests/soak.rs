@@ -8,7 +8,7 @@
 //!
 //! As root it mounts the small filesystem; elsewhere it says that it skips the full disk, and the rounds end after some commits.
 //! `SILVERBACK_SOAK=600 cargo test --release --test soak -- --nocapture` soaks for ten minutes. The sanitizers run it too
-//! (`tests/sanitize.sh`), without the limit of address space, of which they take a lot.
+//! (`tests/nightly.sh`), without the limit of address space, of which they take a lot.
 
 use std::fs;
 use std::path::Path;
