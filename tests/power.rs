@@ -146,7 +146,7 @@ fn some_pages(dir: &Path, seed: u64) -> Vec<(PathBuf, u64)> {
         let bytes = segment.metadata().map_or(0, |m| m.len());
         (0..bytes.div_ceil(PAGE_BYTES)).map(move |page| (segment.path(), page * PAGE_BYTES))
     });
-    pages.filter(|(_, offset)| random(seed ^ (offset << 20)) % 2 == 0).collect()
+    pages.filter(|(_, offset)| random(seed ^ (offset << 20)).is_multiple_of(2)).collect()
 }
 
 /// Of eight unsynced pages in reserved space, the odd ones are written back: how many are there after a cut, and are they those?

@@ -138,3 +138,40 @@ fn links_in_the_place_of_new_files_are_not_written_through() {
     }
     assert_eq!(fs::read(&outside).unwrap(), b"not ours");
 }
+
+/// A name is parsed before anything is done with what bears it: what is no name of ours stays, and is not read.
+#[test]
+fn names_that_are_not_ours_lead_nowhere() {
+    let (_dir, path, outside) = prepared();
+    let db = Db::open(&path, options()).unwrap();
+    db.compact(&Default::default()).unwrap();
+    db.close().unwrap();
+    let foreign = [
+        "MANIFEST-18446744073709551616",
+        "MANIFEST-+9",
+        "MANIFEST-09",
+        "MANIFEST-",
+        "tombstones--1",
+        "wal/1",
+        "wal/0000000000000000000x",
+        "wal/99999999999999999999",
+        "blocks/0-1",
+        "blocks/0-10000-x",
+        "blocks/9223372036854775808-0-1",
+        "notes.txt",
+    ];
+    for name in foreign {
+        fs::write(path.join(name), b"not ours").unwrap();
+    }
+    let db = Db::open(&path, options()).unwrap();
+    assert_eq!(db.stats().block_samples, 40);
+    assert!(db.open_report().quarantined.is_empty(), "{:?}", db.open_report());
+    commit(&db, 100);
+    db.compact(&Default::default()).unwrap();
+    assert!(db.verify().unwrap().is_clean());
+    db.close().unwrap();
+    assert_eq!(fs::read(&outside).unwrap(), b"not ours");
+    for name in foreign {
+        assert_eq!(fs::read(path.join(name)).unwrap(), b"not ours", "{name}");
+    }
+}

@@ -382,7 +382,8 @@ impl Loader {
     }
 
     /// Writes the samples in memory as a run. After a failure the load is lost.
-    fn spill(&mut self) -> Result<()> {
+    /// Writes what is buffered as a sorted run.
+    pub(crate) fn spill(&mut self) -> Result<()> {
         if self.buffer.is_empty() {
             return Ok(());
         }

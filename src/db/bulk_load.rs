@@ -113,6 +113,12 @@ impl BulkLoader {
         self.loader.metadata(family, metadata)
     }
 
+    /// Spills now, as a load above its memory does.
+    #[cfg(test)]
+    pub(crate) fn spill(&mut self) -> Result<()> {
+        self.loader.spill()
+    }
+
     /// Sorts what was added into blocks of the highest level, syncs them, and publishes them with one swap of the manifest.
     /// Conflicts within the load are counted: [`Committed::conflicts`].
     ///

@@ -279,3 +279,40 @@ fn packed_input_is_recognised() {
     );
     assert!(outcome.is_err());
 }
+
+/// Unpacks a bomb into a sink of no account; why it was refused.
+#[cfg(any(feature = "gzip", feature = "zstd"))]
+fn bomb(packed: &[u8], options: &ImportOptions) -> crate::Error {
+    let input = Input::new("bomb", packed);
+    super::import(options, [Ok(input)], &mut Memory::default(), &Cancel::default(), |_| {}).unwrap_err()
+}
+
+#[test]
+#[cfg(feature = "zstd")]
+fn what_unpacks_to_thousands_of_times_its_size_is_refused() {
+    let comments = b"# nothing\n".repeat(10_000_000);
+    let packed = zstd::bulk::compress(&comments, 1).unwrap();
+    assert!(comments.len() > 5_000 * packed.len(), "{} bytes", packed.len());
+    let error = bomb(&packed, &ImportOptions::default());
+    assert!(error.to_string().contains("more than the allowed ratio"), "{error}");
+    // Many small frames count together, and a window that a frame may not ask for is not allocated.
+    let frame = zstd::bulk::compress(&b"# nothing\n".repeat(1_000_000), 1).unwrap();
+    let error = bomb(&frame.repeat(10), &ImportOptions::default().max_unpack_ratio(100));
+    assert!(error.to_string().contains("more than the allowed ratio"), "{error}");
+    let window_of_two_gib = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x02, 0x00, 0x40, b'a'];
+    let error = bomb(&window_of_two_gib, &ImportOptions::default());
+    assert!(error.to_string().contains("memory"), "{error}");
+}
+
+#[test]
+#[cfg(feature = "gzip")]
+fn a_line_that_unpacks_without_end_is_refused() {
+    use std::io::Write;
+    // A thousand to one, which is all that gzip can do: the ratio lets it pass, the longest line does not.
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(&vec![b'a'; 40 << 20]).unwrap();
+    let packed = packed.finish().unwrap();
+    assert!(packed.len() < 50_000, "{} bytes", packed.len());
+    let error = bomb(&packed, &ImportOptions::default());
+    assert!(error.to_string().contains("longer than 16 MiB"), "{error}");
+}

@@ -1,6 +1,6 @@
 //! Filesystems of a test's own: mounted for it, unmounted when it ends. Needs root; where that is missing, the error says why.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Runs a program; what it complained of, if it failed.

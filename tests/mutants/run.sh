@@ -43,7 +43,7 @@ one() {
     if SILVERBACK_MUTANT=$1 timeout 300 "$work/tests.bin" -q "$(killer "$1")" >"$work/$1.log" 2>&1; then
         echo "NOT CAUGHT  $1"
     else
-        echo "caught      $1  by $(sed -n 's/^    \(.*::.*\)$/\1/p' "$work/$1.log" | sort -u | head -1)"
+        echo "caught      $1  by $(sed -n 's/^    \([a-z0-9_:]*::[a-z0-9_:]*\)$/\1/p' "$work/$1.log" | sort -u | head -1)"
     fi
 }
 export -f one killer

@@ -23,6 +23,7 @@ struct Figures {
     images: u64,
     unique: u64,
     kills: u64,
+    recoveries: u64,
     depth_two_images: u64,
     depth_two_unique: u64,
     opened: u64,
@@ -35,6 +36,7 @@ impl Figures {
         self.images += other.images;
         self.unique += other.unique;
         self.kills += other.kills;
+        self.recoveries += other.recoveries;
         self.depth_two_images += other.depth_two_images;
         self.depth_two_unique += other.depth_two_unique;
         self.opened += other.opened;
@@ -81,12 +83,13 @@ fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
         }
     });
     println!(
-        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; in recovery: {} images, {} unique; {} opened, failures = {}",
+        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; {} of their recoveries cut: {} images, {} unique; {} opened, failures = {}",
         figures.scenarios,
         figures.operations,
         figures.images,
         figures.unique,
         figures.kills,
+        figures.recoveries,
         figures.depth_two_images,
         figures.depth_two_unique,
         figures.opened,
@@ -184,6 +187,7 @@ impl<'a> Enumeration<'a> {
         let found = self.open(&fs)?;
         self.known.insert(print, found.clone());
         if self.figures.unique.is_multiple_of(self.net.recoveries) {
+            self.figures.recoveries += 1;
             self.cut_recovery(image, &found, fs.operations())?;
         }
         Ok(found)

@@ -26,6 +26,8 @@ pub(super) enum Step {
     Describe(Vec<Row>),
     Delete(TimeRange, u64),
     Load(Vec<Row>),
+    /// A load that spills a sorted run after each third of its rows.
+    Spill(Vec<Row>),
     Maintain,
     Compact,
     Advance(i64),
@@ -139,7 +141,8 @@ impl Run {
             Step::Commit(rows) => self.commit(rows, false),
             Step::Describe(rows) => self.commit(rows, true),
             Step::Delete(range, i) => self.delete(*range, *i),
-            Step::Load(rows) => self.load(rows),
+            Step::Load(rows) => self.load(rows, usize::MAX),
+            Step::Spill(rows) => self.load(rows, rows.len().div_ceil(3)),
             Step::Maintain | Step::Compact => self.maintain(matches!(step, Step::Compact)),
             Step::Snapshot => {
                 self.copy = Some((Oracle::starting_at(self.oracle.newest().clone()), false));
@@ -215,12 +218,17 @@ impl Run {
         self.conclude(outcome.map(drop), true)
     }
 
-    fn load(&mut self, rows: &[Row]) -> Result<()> {
+    fn load(&mut self, rows: &[Row], spill_each: usize) -> Result<()> {
         let db = self.db();
         let mut bulk = db.bulk_loader()?;
-        for &(i, t, v) in rows {
-            let s = bulk.series(&series(i))?;
-            bulk.extend(s, &[t], &[v])?;
+        for rows in rows.chunks(spill_each) {
+            for &(i, t, v) in rows {
+                let s = bulk.series(&series(i))?;
+                bulk.extend(s, &[t], &[v])?;
+            }
+            if spill_each < usize::MAX {
+                bulk.spill()?;
+            }
         }
         self.oracle.attempt(|state| insert(state, rows));
         let outcome = bulk.finish();
@@ -317,7 +325,7 @@ fn bulky(from_s: i64) -> Vec<Row> {
 
 /// All scripts.
 pub(super) fn all() -> Vec<Scenario> {
-    use Step::{Advance, Commit, Compact, Delete, Describe, Load, Maintain, Reopen, Snapshot};
+    use Step::{Advance, Commit, Compact, Delete, Describe, Load, Maintain, Reopen, Snapshot, Spill};
     let row = |i, s| Commit(grid(i..i + 1, s..s + 1));
     let some = |s: std::ops::Range<i64>| Commit(grid(0..3, s));
     let second = Some(Duration::from_secs(1));
@@ -438,6 +446,14 @@ pub(super) fn all() -> Vec<Scenario> {
                 Compact,
             ],
         ),
+        Scenario::new("bulk load that spills", vec![row(0, 20), Spill(grid(1..4, 0..6)), row(0, 21)]),
+        Scenario {
+            before: vec![some(0..4), Spill(grid(4..7, 0..9))],
+            ..Scenario::new(
+                "reopen after a crash in a bulk load that spills",
+                vec![Spill(grid(7..9, 0..6)), row(0, 40)],
+            )
+        },
         Scenario {
             sync: SyncPolicy::Never,
             ..Scenario::new(
