@@ -1,10 +1,11 @@
 //! Importing a dump of OpenMetrics that is in memory: 500 series of 240 samples, into a block; the parser alone, whose samples
-//! go nowhere; the loader alone, which is given columns.
+//! go nowhere; the loader alone, which is given columns; the parser alone over small scrapes of real programs: those of the
+//! tests, and of `../shared/data/exposition`, if that is there.
 
 use std::fmt::Write;
 
 use criterion::{BatchSize, Criterion, Throughput};
-use silverback::import::{Format, ImportOptions, Input, SampleSink, import};
+use silverback::import::{Format, ImportOptions, Input, SampleSink, check, import};
 use silverback::{Cancel, Db, Labels, Metadata, Result, Selector, SyncPolicy};
 
 use crate::data::{START_MS, STEP_MS, counter, labels_of, options, read};
@@ -53,6 +54,37 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     });
     group.throughput(Throughput::Bytes(dump.len() as u64));
     group.bench_function("parser_500x240", |b| b.iter(|| parse(&dump)));
+    group.finish();
+    bodies(criterion);
+}
+
+/// Scrapes, each parsed to its end.
+fn bodies(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("parse");
+    group.sample_size(10);
+    let shared = ["bodies-live", "bodies-public"].map(|dir| format!("../shared/data/exposition/{dir}"));
+    for dir in ["tests/data"].into_iter().chain(shared.iter().map(String::as_str)) {
+        let Ok(entries) = std::fs::read_dir(dir) else {
+            eprintln!("{dir} is missing: its bodies are left out");
+            continue;
+        };
+        let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        for path in paths {
+            let format = match path.extension().and_then(|e| e.to_str()) {
+                Some("prom" | "txt") => Format::Text,
+                Some("om") => Format::OpenMetrics,
+                _ => continue,
+            };
+            let body = std::fs::read(&path).expect("a body");
+            let parsed = || check(body.as_slice(), format, false, |_| ()).expect("memory").samples;
+            if parsed() == 0 {
+                continue;
+            }
+            group.throughput(Throughput::Bytes(body.len() as u64));
+            group.bench_function(path.display().to_string(), |b| b.iter(parsed));
+        }
+    }
     group.finish();
 }
 

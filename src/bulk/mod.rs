@@ -10,7 +10,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `table` | label sets of the current epoch, by hash; what a [`BulkRef`] means |
+//! | `table` | label sets of the current epoch as numbers of their pairs; what a [`BulkRef`] means |
 //! | `buffer` | samples in memory, in the order they came, and sorted |
 //! | `slab` | a part of them, and how it is packed |
 //! | `run` | sorted samples on disk: written, read back, removed |

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   Input ─▶ detect: unpack, find the format
+//!              ├▶ segments: plain lines are found beside the caller, by the sink's workers
 //!              ├▶ window: the part that is in memory
 //!              │    └▶ scan: tokens, spans ─▶ text | openmetrics: the two grammars
 //!              │         └▶ parser: events with line and column
@@ -30,9 +31,15 @@
 //! `1.0`). Samples without a timestamp are a scrape, and so it is done for them; samples with a timestamp
 //! are history that was stored under the labels as written, and keeps them: [`LabelNumbers`] says otherwise.
 //!
+//! # Who does what
+//! The caller reads, unpacks, and cuts the text into segments of whole lines. The workers of the sink (the pool of the store) look for lines
+//! in their plain form and read their numbers. The caller then goes through the segments in order: it finds the series of each run of
+//! plain lines by its bytes, and parses everything else, so that order, faults and metadata are those of one parser.
+//!
 //! # Cost
-//! A line costs no allocation. A line whose series has the bytes of the one before, or of the one that followed it
-//! the last time, costs one comparison and the parsing of two numbers; any other known series one hash of its bytes. Memory is bounded by
+//! A line costs no allocation. A plain line whose series has the bytes of the one before costs a worker one comparison and the parsing of
+//! two numbers, and the caller a copy; the first of a run costs the caller one comparison, if its series is the one that followed the last
+//! time, or else one hash of its bytes. Memory is bounded by
 //! [`ImportOptions::memory_bytes`] plus one window of the input.
 
 mod check;

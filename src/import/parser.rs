@@ -415,8 +415,10 @@ impl<R: Read> Parser<R> {
 
     /// The entry does not end in the window: reads on, or ends it.
     fn read_on(&mut self) -> Result<(), ParseError> {
-        // What was recognised by its bytes stays recognised; `head` may be half filled otherwise.
-        if self.fill()? {
+        // What was recognised by its bytes stays recognised; `head` may be half filled otherwise. To know that the input ends here
+        // is news, too.
+        let knew = self.window.ended();
+        if self.fill()? || !knew {
             return Ok(());
         }
         if self.grammar == Grammar::Text && !self.line_feed_added && self.window.end_last_line() {

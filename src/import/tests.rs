@@ -28,6 +28,26 @@ fn faults_name_line_and_column() {
 }
 
 #[test]
+fn the_last_line_may_end_where_a_piece_does() {
+    for bytes in [16_383, 16_384, 16_385, 32_768, 65_536] {
+        let end = "# EOF";
+        let mut text = String::new();
+        while text.len() + 40 < bytes {
+            text += "up 1 1600000000\n";
+        }
+        let rest = bytes - text.len() - end.len();
+        text += &format!("# HELP a {}\n{end}", "x".repeat(rest - 10));
+        assert_eq!(text.len(), bytes);
+        let mut parser = Parser::openmetrics(text.as_bytes());
+        while parser.next().unwrap().is_some() {}
+        let mut sink = Memory::default();
+        let options = ImportOptions::default().format(Format::OpenMetrics);
+        let inputs = [Ok(Input::new("page", text.as_bytes()))];
+        import(&options, inputs, &mut sink, &Cancel::default(), |_| {}).unwrap();
+    }
+}
+
+#[test]
 fn openmetrics_must_end() {
     let om = |input| verdict(input, Format::OpenMetrics, false);
     assert_eq!(om("a 1\n# EOF"), None);
