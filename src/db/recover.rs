@@ -174,7 +174,7 @@ impl Visitor for Recovery<'_> {
 mod tests {
     use super::*;
     use crate::labels;
-    use crate::{Db, Selector};
+    use crate::{Db, Maintenance, Selector};
     use std::sync::{Arc, Mutex};
 
     #[test]
@@ -206,5 +206,29 @@ mod tests {
         let querier = db.querier(TimeRange::ALL).unwrap();
         let read = querier.select(&Selector::all()).unwrap().map(|s| s.unwrap().samples().count());
         assert_eq!(read.sum::<usize>(), 20_000);
+    }
+    #[test]
+    fn a_pair_that_takes_the_number_of_another_is_told_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = || Options::default().max_future(None).maintenance(Maintenance::Manual);
+        let db = Db::open(dir.path(), options()).unwrap();
+        let mut app = db.appender().unwrap();
+        let mut all = Vec::new();
+        let hours = 3_600_000;
+        for round in 0..8 {
+            let series = labels!("m", "round" => round).unwrap();
+            app.append(&series, round * 4 * hours, 1.0).unwrap();
+            app.append(&labels!("m").unwrap(), round * 4 * hours, 1.0).unwrap();
+            app.commit().unwrap();
+            // Flushed, the series of earlier rounds go, and their slots and pairs are the next one's.
+            db.maintain().unwrap();
+            all.push(series.to_string());
+        }
+        assert!(db.stats().head_series < 6, "some are gone: {}", db.stats().head_series);
+        drop((app, db));
+        let db = Db::open(dir.path(), options()).unwrap();
+        let querier = db.querier(TimeRange::ALL).unwrap();
+        let series = querier.select(&r#"m{round!=""}"#.parse().unwrap()).unwrap();
+        assert_eq!(series.map(|s| s.unwrap().labels().to_string()).collect::<Vec<_>>(), all);
     }
 }

@@ -303,7 +303,8 @@ fn count_steps(start: u32, step: u32, numbers: &[u32]) -> usize {
     let at = |place: usize| u32::try_from(place + 1).ok().and_then(|n| start.checked_add(step * n));
     let (strides, _) = numbers.as_chunks::<STRIDE>();
     let follow = |(stride, first): (&[u32; STRIDE], usize)| {
-        let mut expected = at(first).filter(|first| *first <= u32::MAX - STRIDE as u32)?;
+        // The last one too is below the maximum.
+        let mut expected = at(first).filter(|_| at(first + STRIDE).is_some())?;
         let differences = stride.iter().fold(0, |found, number| {
             let difference = number ^ expected;
             expected += step;

@@ -59,6 +59,12 @@ impl Run {
         let series = std::iter::repeat_with(|| None).take(RUN).collect::<Vec<_>>().try_into().ok()?;
         Some(Run { gates, series })
     }
+
+    /// Gate and series of a slot, which is always inside: the compiler checks nothing.
+    #[inline(always)]
+    pub(super) fn of(&mut self, slot: u32) -> Option<(&mut Gate, &mut Option<Series>)> {
+        Some((self.gates.get_mut(place(slot))?, self.series.get_mut(place(slot))?))
+    }
 }
 
 impl Shard {
@@ -74,17 +80,17 @@ impl Shard {
 
     /// The gate of a slot.
     pub(super) fn gate(&self, slot: u32) -> Option<Gate> {
-        self.run(slot).map(|run| run.gates[place(slot)])
+        self.run(slot)?.gates.get(place(slot)).copied()
     }
 
     /// The series in a slot.
     pub(super) fn series(&self, slot: u32) -> Option<&Series> {
-        self.run(slot)?.series[place(slot)].as_ref()
+        self.run(slot)?.series.get(place(slot))?.as_ref()
     }
 
     /// The same, to be changed.
     pub(super) fn series_mut(&mut self, slot: u32) -> Option<&mut Series> {
-        self.run_mut(slot)?.series[place(slot)].as_mut()
+        self.run_mut(slot)?.series.get_mut(place(slot))?.as_mut()
     }
 
     /// A series moves in.
@@ -92,18 +98,18 @@ impl Shard {
         while self.runs.len() <= slot as usize / RUN / SHARDS {
             self.runs.extend(Run::new());
         }
-        if let Some(run) = self.run_mut(slot) {
-            run.gates[place(slot)] = Gate { generation: series.generation.into(), ..SHUT };
-            run.series[place(slot)] = Some(series);
+        if let Some((gate, place)) = self.run_mut(slot).and_then(|run| run.of(slot)) {
+            *gate = Gate { generation: series.generation.into(), ..SHUT };
+            *place = Some(series);
         }
     }
 
     /// The series of a slot moves out, if that may be; whether it did.
     pub(super) fn leave_if(&mut self, slot: u32, may: impl FnOnce(&mut Series) -> bool) -> bool {
-        let Some(run) = self.run_mut(slot) else { return false };
-        let left = run.series[place(slot)].take_if(may).is_some();
+        let Some((gate, place)) = self.run_mut(slot).and_then(|run| run.of(slot)) else { return false };
+        let left = place.take_if(may).is_some();
         if left {
-            run.gates[place(slot)] = SHUT;
+            *gate = SHUT;
         }
         left
     }

@@ -165,14 +165,13 @@ impl Head {
         while let Some(first) = rest.as_slice().first() {
             let run = first.series as usize / RUN;
             let mut shard = self.shard(first.series).map(RwLock::write);
-            let Some(Run { gates, series }) = shard.as_mut().and_then(|s| s.run_mut(first.series)) else {
+            let Some(run_of) = shard.as_mut().and_then(|s| s.run_mut(first.series)) else {
                 rest.next();
                 continue;
             };
             while let Some(row) = rest.as_slice().first().filter(|row| row.series as usize / RUN == run) {
                 rest.next();
-                let at = place(row.series);
-                if let (gate, Some(series)) = (&mut gates[at], &mut series[at]) {
+                if let Some((gate, Some(series))) = run_of.of(row.series) {
                     f(gate, series, row);
                 }
             }
@@ -186,7 +185,7 @@ impl Row {
     #[inline(always)]
     fn passes(&self, run: u64, gates: &mut [Gate; RUN], limit: i64) -> bool {
         let (slot, generation) = self.series.parts();
-        let gate = &mut gates[place(slot)];
+        let Some(gate) = gates.get_mut(place(slot)) else { return false };
         let passes = self.series.run() == run
             && gate.generation == u32::from(generation)
             && (gate.next_t..=limit).contains(&self.t);

@@ -45,7 +45,7 @@ impl Entry {
 
     /// A table looks at the upper bits and at the lower ones.
     fn spread(&self) -> u64 {
-        u64::from(self.half / TABLES as u32).wrapping_mul(SPREAD)
+        u64::from(self.half >> TABLES.ilog2()).wrapping_mul(SPREAD)
     }
 }
 
@@ -54,22 +54,25 @@ impl Numbers {
     #[inline]
     pub(crate) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let wanted = Entry::new(hash, 0);
-        let found =
-            self.tables[wanted.table()].find(wanted.spread(), |e| e.half == wanted.half && is_it(e.number));
+        let table = self.tables.get(wanted.table())?;
+        let found = table.find(wanted.spread(), |e| e.half == wanted.half && is_it(e.number));
         found.map(|entry| entry.number)
     }
 
     /// Adds one that is not there.
     pub(crate) fn insert(&mut self, hash: u64, number: u32) {
         let entry = Entry::new(hash, number);
-        self.tables[entry.table()].insert_unique(entry.spread(), entry, Entry::spread);
-        self.count += 1;
+        if let Some(table) = self.tables.get_mut(entry.table()) {
+            table.insert_unique(entry.spread(), entry, Entry::spread);
+            self.count += 1;
+        }
     }
 
     /// Removes one.
     pub(crate) fn remove(&mut self, hash: u64, number: u32) {
         let wanted = Entry::new(hash, number);
-        if let Ok(entry) = self.tables[wanted.table()].find_entry(wanted.spread(), |e| e.number == number) {
+        let Some(table) = self.tables.get_mut(wanted.table()) else { return };
+        if let Ok(entry) = table.find_entry(wanted.spread(), |e| e.number == number) {
             entry.remove();
             self.count -= 1;
         }
