@@ -28,7 +28,7 @@ use crate::format::columns::Payload;
 use crate::format::directory_page::Kind;
 use crate::format::series_page::SeriesChunk;
 use crate::format::terms_page::{ListPlace, Page};
-use crate::model::{Cancel, Columns, Labels};
+use crate::model::{Cancel, Columns, Labels, TimeRange};
 
 use roaring::RoaringBitmap;
 
@@ -550,7 +550,7 @@ impl ChunkWalk {
         };
         self.used.extend(self.last_column);
         self.columns.clear();
-        let decoded = chunks.decode_chunk(chunk, &corrupt, &mut self.columns);
+        let decoded = chunks.decode_chunk(chunk, TimeRange::ALL, &corrupt, &mut self.columns);
         let mut bytes = Vec::new();
         chunk.encode(&mut bytes);
         let after = u32::try_from(bytes.len()).ok().and_then(|n| c.within.checked_add(n));

@@ -4,13 +4,13 @@
 //!   ┌───────┬───────┬───────┬─────────┬─────────────────────┬──────────────────────┬───────┐
 //!   │ first │ count │ group │ shapes  │ shape 0, shape 1, … │ entry 0, entry 1, …  │ crc32 │
 //!   └───────┴───────┴───────┴─────────┴─────────────────────┴──────────────────────┴───────┘
-//!   shape   chunks: varint  then for each chunk   gap: varint   span: varint   rows: varint
-//!   entry   bytes: varint   pairs: varint   ordinal: varint, then ordinal - previous - 1 …
-//!                           shape: varint   then for each chunk   group delta: varint   within: varint
+//!   shape   pairs: varint   chunks: varint  then for each chunk   gap: varint   span: varint   rows: varint
+//!   entry   bytes: varint   shape: varint   ordinal: varint, then ordinal - previous - 1 …
+//!                           then for each chunk   group delta: varint   within: varint
 //! ```
 //!
-//! Series have dense numbers in label order; `first` is that of the first entry. A *shape* is what
-//! the chunks of a series look like in time: all series of one scrape target share one, so it
+//! Series have dense numbers in label order; `first` is that of the first entry. A *shape* is how many
+//! pairs a series has, and what its chunks look like in time: all series of one metric of one scrape target share one, so it
 //! stands once in a page and entries name it by its index. `gap` counts from the start of the
 //! block, or from one after the chunk before; `span` is last minus first timestamp. `group` is
 //! the offset of the first chunk's group in `chunks`; a group
@@ -82,7 +82,7 @@ impl Builder {
         if self.count == 0 {
             self.group = chunks.first().map_or(0, |c| c.group);
         }
-        self.encode_shape(chunks);
+        self.encode_shape(pairs.len(), chunks);
         let known = self.known.get(&self.shape).copied();
         self.encode_entry(pairs, known.unwrap_or(self.known.len()), chunks);
         let new_shape = if known.is_none() { self.shape.len() } else { 0 };
@@ -99,8 +99,9 @@ impl Builder {
         true
     }
 
-    fn encode_shape(&mut self, chunks: &[SeriesChunk]) {
+    fn encode_shape(&mut self, pairs: usize, chunks: &[SeriesChunk]) {
         self.shape.clear();
+        self.shape.put_varint(pairs as u64);
         self.shape.put_varint(chunks.len() as u64);
         let mut from = self.start;
         for c in chunks {
@@ -113,13 +114,12 @@ impl Builder {
 
     fn encode_entry(&mut self, pairs: &[u32], shape: usize, chunks: &[SeriesChunk]) {
         self.entry.clear();
-        self.entry.put_varint(pairs.len() as u64);
+        self.entry.put_varint(shape as u64);
         let mut next = 0u32;
         for &ordinal in pairs {
             self.entry.put_varint(u64::from(ordinal.wrapping_sub(next)));
             next = ordinal.wrapping_add(1);
         }
-        self.entry.put_varint(shape as u64);
         let mut previous = (self.group, None);
         for c in chunks {
             self.entry.put_varint(c.group.wrapping_sub(previous.0));
@@ -152,8 +152,17 @@ pub(crate) struct Page {
     group: u64,
     body: Vec<u8>,
     times: Vec<Times>,
-    shapes: Vec<(usize, usize)>,
+    shapes: Vec<Shape>,
     entries: Vec<(usize, usize)>,
+}
+
+/// What series of a page have alike.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    pairs: usize,
+    /// Where its chunks begin and end in the page's `times`.
+    from: usize,
+    to: usize,
 }
 
 /// One chunk's part of a shape.
@@ -175,14 +184,12 @@ impl Page {
             return Err(r.invalid("the page has no series, or more than there are numbers"));
         }
         let group = r.varint()?;
-        // A shape takes four bytes at least, an entry five.
-        let shape_count = r.count(r.remaining() / 4)?;
+        // A shape takes five bytes at least, as an entry does.
+        let shape_count = r.count(r.remaining() / 5)?;
         let mut times = Vec::new();
         let mut shapes = Vec::with_capacity(shape_count);
         for _ in 0..shape_count {
-            let from = times.len();
-            decode_shape(&mut r, start, &mut times)?;
-            shapes.push((from, times.len()));
+            shapes.push(decode_shape(&mut r, start, &mut times)?);
         }
         if count as usize > r.remaining() / 5 {
             return Err(r.error(DecodeReason::Truncated));
@@ -230,18 +237,18 @@ impl Page {
         };
         let mut r = Reader::new(STRUCTURE, self.body.get(..to).unwrap_or_default());
         r.bytes(from)?;
+        let shape = r.count(self.shapes.len().saturating_sub(1))?;
+        let shape = self.shapes.get(shape);
+        let times = shape.and_then(|&Shape { from, to, .. }| self.times.get(from..to));
+        let (Some(shape), Some(times)) = (shape, times) else {
+            return Err(r.invalid("the series has no shape"));
+        };
         let mut next = 0u32;
-        for _ in 0..r.count(MAX_LABELS)? {
+        for _ in 0..shape.pairs {
             let ordinal = next.checked_add(r.varint32()?).filter(|&o| o < u32::MAX);
             let ordinal = ordinal.ok_or_else(|| r.invalid("a pair number is above 32 bits"))?;
             pairs.push(ordinal);
             next = ordinal + 1;
-        }
-        let shape = r.count(self.shapes.len().saturating_sub(1))?;
-        let times = self.shapes.get(shape).and_then(|&(from, to)| self.times.get(from..to));
-        let times = times.ok_or_else(|| r.invalid("the series has no shape"))?;
-        if pairs.is_empty() {
-            return Err(r.invalid("the series has no label"));
         }
         self.places(&mut r, times, chunks)?;
         if id == self.first && chunks.first().is_some_and(|c| c.group != self.group) {
@@ -275,7 +282,11 @@ impl Page {
     }
 }
 
-fn decode_shape(r: &mut Reader<'_>, start: i64, times: &mut Vec<Times>) -> Result<(), DecodeError> {
+fn decode_shape(r: &mut Reader<'_>, start: i64, times: &mut Vec<Times>) -> Result<Shape, DecodeError> {
+    let (index, pairs) = (times.len(), r.count(MAX_LABELS)?);
+    if pairs == 0 {
+        return Err(r.invalid("a series has no label"));
+    }
     let n = r.count(MAX_CHUNKS.min(r.remaining() / 3))?;
     if n == 0 {
         return Err(r.invalid("a series has no chunk"));
@@ -294,7 +305,7 @@ fn decode_shape(r: &mut Reader<'_>, start: i64, times: &mut Vec<Times>) -> Resul
         times.push(Times { min_t, max_t, rows });
         from = max_t + 1;
     }
-    Ok(())
+    Ok(Shape { pairs, from: index, to: times.len() })
 }
 
 /// The property that fuzzing checks: a page whose series all decode is written back to equal series.
