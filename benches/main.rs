@@ -24,6 +24,7 @@ fn main() {
         .sample_size(20)
         .configure_from_args();
     chunk::benches(&mut criterion);
+    chunk::columns(&mut criterion);
     append::benches(&mut criterion);
     select::benches(&mut criterion);
     compact::benches(&mut criterion);

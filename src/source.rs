@@ -3,7 +3,7 @@
 //! ```text
 //!   Source ──select(matchers, range)──▶ SeriesStream ──next()──▶ SourceSeries { labels, chunks, deleted }
 //!                                                                     │
-//!                                  ChunkHandle { min_t, max_t, rows } ┘── decode_into(columns) / encoded()
+//!                                  ChunkHandle { min_t, max_t, rows } ┘── decode_into(range, columns) / encoded()
 //! ```
 //!
 //! Queries and compaction read through this and nothing else, so that flushing the head and
@@ -119,8 +119,8 @@ pub(crate) struct ChunkPlace {
 
 /// A `chunks` file that can be read: verifies the group's checksum before it interprets a byte.
 pub(crate) trait ChunkStore: Send + Sync + std::fmt::Debug {
-    /// Appends all rows of a chunk to `out`.
-    fn decode(&self, at: ChunkPlace, out: &mut Columns) -> Result<()>;
+    /// Appends the rows of a chunk that are in `wanted` to `out`, in strict time order; rows that are not may come, too.
+    fn decode(&self, at: ChunkPlace, wanted: TimeRange, out: &mut Columns) -> Result<()>;
     /// The chunk as it is stored, to be copied.
     fn encoded(&self, at: ChunkPlace) -> Result<EncodedChunk>;
 }
@@ -136,9 +136,9 @@ impl ChunkHandle {
         TimeRange::inclusive(self.min_t, self.max_t)
     }
 
-    /// Appends the `rows` rows to `out`; on an error `out` is as it was. The rows must be what the
-    /// handle says: in strict time order from `min_t` to `max_t`.
-    pub(crate) fn decode_into(&self, out: &mut Columns) -> Result<()> {
+    /// Appends those of the `rows` rows that are in `wanted` to `out`, perhaps others, too; on an error `out` is as it was.
+    /// The rows must be what the handle says: in strict time order from `min_t` to `max_t`.
+    pub(crate) fn decode_into(&self, wanted: TimeRange, out: &mut Columns) -> Result<()> {
         let before = out.len();
         let decoded = match &self.data {
             ChunkData::Memory(chunk) => chunk.decode_rows_into(self.rows, out).map_err(|e| {
@@ -147,9 +147,9 @@ impl ChunkHandle {
                     format!("a chunk in memory is damaged: {e}; reopen the database"),
                 )
             }),
-            ChunkData::Stored { store, at } => store.decode(*at, out),
+            ChunkData::Stored { store, at } => store.decode(*at, wanted, out),
         };
-        let checked = decoded.and_then(|()| self.check(before, out));
+        let checked = decoded.and_then(|()| self.check(before, wanted, out));
         if checked.is_err() {
             out.t.truncate(before);
             out.v.truncate(before);
@@ -166,15 +166,20 @@ impl ChunkHandle {
     }
 
     /// Cuts off rows that are not for the reader, and compares the others with the handle.
-    fn check(&self, before: usize, out: &mut Columns) -> Result<()> {
+    fn check(&self, before: usize, wanted: TimeRange, out: &mut Columns) -> Result<()> {
         let end = usize::try_from(self.rows).map_or(usize::MAX, |rows| before.saturating_add(rows));
         out.t.truncate(end);
         out.v.truncate(end);
         let t = out.t.get(before..).unwrap_or_default();
-        let whole = out.t.len() == end && out.v.len() == end;
-        let ends = t.first() == Some(&self.min_t) && t.last() == Some(&self.max_t);
-        let ordered = t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b);
-        match whole && ends && ordered {
+        let found = (t.first().copied().unwrap_or(self.min_t), t.last().copied().unwrap_or(self.max_t));
+        let inside = self.min_t <= found.0 && found.1 <= self.max_t && out.t.len() == out.v.len();
+        let whole = out.t.len() == end;
+        // Of a stored chunk a part may have been enough, and its store has seen to the order.
+        let is_ours = match self.data {
+            ChunkData::Memory(_) => whole && t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b),
+            ChunkData::Stored { .. } => whole || !wanted.covers(self.hull()),
+        };
+        match inside && is_ours && (!whole || found == (self.min_t, self.max_t)) {
             true => Ok(()),
             false => Err(Error::new(
                 ErrorKind::Corrupt,

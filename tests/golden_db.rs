@@ -85,7 +85,7 @@ fn series(i: u64) -> Labels {
     Labels::from_pairs([("__name__", format!("m{}", i % 3)), ("i", i.to_string())]).unwrap()
 }
 
-/// What stands in a golden database: merged, flushed and loaded blocks, deletes, four segments of log, odd values.
+/// What stands in a golden database: columns, flushed and loaded blocks, deletes, four segments of log, odd values.
 fn make(dir: &Path) -> Db {
     let odd = [
         f64::from_bits(0x7ff0_0000_0000_0002),
@@ -98,6 +98,18 @@ fn make(dir: &Path) -> Db {
         |help: &str| Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: help.into() };
     let db = Db::open(dir, options()).unwrap();
     let mut app = db.appender().unwrap();
+    // Columns of all kinds, with shared timestamps of which one series lacks one.
+    for (k, t) in (0..30u32).zip((-100_000..).step_by(300)) {
+        for i in (0..12u32).filter(|i| (*i, k) != (5, 7)) {
+            let odd = odd[i as usize % 5];
+            let n = f64::from(k);
+            let v =
+                [1.0, n, n * 4_096.0, n / 4.0, n.sqrt(), if k % 13 == 5 { odd } else { n }][i as usize % 6];
+            app.append(&series(u64::from(i)), t + i64::from(k * k % 7), v).unwrap();
+        }
+    }
+    app.commit().unwrap();
+    db.compact(&Default::default()).unwrap();
     for (k, t) in (0..30u32).zip((0..).step_by(1_000)) {
         for i in 0..20u32 {
             let even = f64::from(k * 3 + i) / 4.0;

@@ -82,6 +82,19 @@ impl Subject {
         let metadata =
             |help: &str| Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: help.into() };
         let mut app = db.appender().unwrap();
+        // A block of columns, with shared timestamps of which one series lacks one.
+        for k in 0..30i64 {
+            for i in (0..20u32).filter(|i| (*i, k) != (5, 7)) {
+                let v = match i {
+                    6 => 0.1 * k as f64,
+                    14.. => (k as f64 + f64::from(i)).sqrt(),
+                    _ => f64::from(i),
+                };
+                app.append(&series(u64::from(i)), -100_000 + 300 * k + k * k % 7, v).unwrap();
+            }
+        }
+        app.commit().unwrap();
+        db.compact(&Default::default()).unwrap();
         for k in 0..30i64 {
             for i in 0..20u32 {
                 app.append(&series(u64::from(i)), k * 1_000, (k * 3 + i64::from(i)) as f64 / 4.0).unwrap();

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use silverback::import::{Event, Parser};
-use silverback::internals::bench::{Log, Postings, chunk_append, chunk_decode};
+use silverback::internals::bench::{Log, Postings, chunk_append, chunk_decode, values_decode, values_encode};
 use silverback::{Columns, Labels, Selector};
 
 #[path = "../made.rs"]
@@ -14,6 +14,8 @@ use made::{START_MS, STEP_MS, counter, labels_of, random};
 
 /// Rows of a chunk.
 const ROWS: u32 = 120;
+/// Values of a column.
+const COLUMN_ROWS: u32 = 960;
 /// Series of a commit, and of the index.
 const SERIES: u32 = 1_000;
 /// Commits that are replayed.
@@ -65,6 +67,33 @@ fn append((t, v): (Vec<i64>, Vec<f64>)) -> Vec<u8> {
 fn decode((payload, mut columns): (Vec<u8>, Columns)) -> Columns {
     assert!(chunk_decode(black_box(&payload), &mut columns));
     columns
+}
+
+/// The values of a column.
+fn values(value: impl Fn(u32) -> f64) -> Vec<f64> {
+    (0..COLUMN_ROWS).map(value).collect()
+}
+
+/// A column, and room for its values.
+fn column(v: Vec<f64>) -> (Vec<u8>, Vec<f64>) {
+    (values_encode(&v), Vec::with_capacity(v.len()))
+}
+
+#[library_benchmark]
+#[bench::counter(values(|row| counter(0, row)))]
+#[bench::bits(values(|row| f64::from(row).sqrt()))]
+fn encode_column(v: Vec<f64>) -> Vec<u8> {
+    values_encode(black_box(&v))
+}
+
+#[library_benchmark]
+#[bench::counter(column(values(|row| counter(0, row))))]
+#[bench::gauge(column(values(|row| (random(row.into()) % 1_000) as f64)))]
+#[bench::decimal(column(values(|row| (random(row.into()) % 1_000) as f64 / 100.0)))]
+#[bench::bits(column(values(|row| f64::from(row).sqrt())))]
+fn decode_column((column, mut out): (Vec<u8>, Vec<f64>)) -> Vec<f64> {
+    assert!(values_decode(black_box(&column), COLUMN_ROWS as usize, &mut out));
+    out
 }
 
 /// A log that knows its series, and a commit that is to be written.
@@ -146,7 +175,7 @@ fn intersect((postings, selector): (Postings, Selector), expected: u64) -> (Post
     (postings, selector)
 }
 
-library_benchmark_group!(name = chunk, benchmarks = [append, decode]);
+library_benchmark_group!(name = chunk, benchmarks = [append, decode, encode_column, decode_column]);
 library_benchmark_group!(name = wal, benchmarks = [encode, replay]);
 library_benchmark_group!(name = import, benchmarks = parse);
 library_benchmark_group!(name = postings, benchmarks = intersect);

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::times::Times;
 use super::unit::{ReadMode, UnitFile};
 use crate::env::Fs;
-use crate::error::{DecodeError, Result};
+use crate::error::{DecodeError, Error, Result};
 use crate::format::block_meta::BlockMeta;
 use crate::format::chunk::{ChunkRef, Coding, EncodedChunk, Encoding, Timestamps};
 use crate::format::chunk_group::{self, FRAME_BYTES, HEADER_BYTES};
 use crate::format::columns::Payload;
 use crate::format::gorilla;
-use crate::model::Columns;
+use crate::model::{Columns, TimeRange};
 use crate::source::{ChunkPlace, ChunkStore};
 
 /// Groups kept for each block.
@@ -110,7 +110,7 @@ impl Chunks {
     fn with<R>(
         &self,
         at: ChunkPlace,
-        act: impl FnOnce(ChunkRef<'_>, &dyn Fn(DecodeError) -> crate::Error) -> Result<R>,
+        act: impl FnOnce(ChunkRef<'_>, &dyn Fn(DecodeError) -> Error) -> Result<R>,
     ) -> Result<R> {
         let group = self.group(at.group)?;
         let chunk = chunk_group::chunk_at(&group.body, at.within)
@@ -118,11 +118,13 @@ impl Chunks {
         act(chunk, &|e| self.file.corrupt(at.group + BODY_AT + u64::from(at.within), e))
     }
 
-    /// Appends all rows of a chunk to `out`, in strict time order; on an error `out` is as it was.
+    /// Appends the rows of a chunk that are in `wanted` to `out`, in strict time order; of a gorilla chunk, all of them.
+    /// On an error `out` is as it was.
     pub(super) fn decode_chunk(
         &self,
         chunk: ChunkRef<'_>,
-        corrupt: &dyn Fn(DecodeError) -> crate::Error,
+        wanted: TimeRange,
+        corrupt: &dyn Fn(DecodeError) -> Error,
         out: &mut Columns,
     ) -> Result<()> {
         if chunk.coding == Coding::Gorilla {
@@ -131,26 +133,26 @@ impl Chunks {
         let payload = Payload::decode(chunk.payload).map_err(corrupt)?;
         let column = self.column(&payload, corrupt)?;
         let before = out.len();
-        let decoded = payload.times(&column, &mut out.t).and_then(|()| payload.decode_values(&mut out.v));
-        decoded.map_err(|e| {
+        payload.times(&column, &mut out.t).map_err(corrupt)?;
+        let t = out.t.get(before..).unwrap_or_default();
+        let rows = t.partition_point(|t| *t < wanted.start())..t.partition_point(|t| *t < wanted.end());
+        out.t.truncate(before + rows.end);
+        out.t.drain(before..before + rows.start.min(rows.end));
+        payload.decode_values(rows, &mut out.v).map_err(|e| {
             out.t.truncate(before);
             corrupt(e)
         })
     }
 
     /// The column of timestamps that a chunk names.
-    fn column(
-        &self,
-        payload: &Payload<'_>,
-        corrupt: &dyn Fn(DecodeError) -> crate::Error,
-    ) -> Result<Timestamps> {
+    fn column(&self, payload: &Payload<'_>, corrupt: &dyn Fn(DecodeError) -> Error) -> Result<Timestamps> {
         self.times.column(payload.column)?.ok_or_else(|| corrupt(payload.without_column()))
     }
 }
 
 impl ChunkStore for Chunks {
-    fn decode(&self, at: ChunkPlace, out: &mut Columns) -> Result<()> {
-        self.with(at, |chunk, corrupt| self.decode_chunk(chunk, corrupt, out))
+    fn decode(&self, at: ChunkPlace, wanted: TimeRange, out: &mut Columns) -> Result<()> {
+        self.with(at, |chunk, corrupt| self.decode_chunk(chunk, wanted, corrupt, out))
     }
 
     fn encoded(&self, at: ChunkPlace) -> Result<EncodedChunk> {

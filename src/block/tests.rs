@@ -87,7 +87,14 @@ fn selected(view: &BlockView, matchers: &[Matcher], range: TimeRange) -> Result<
         for chunk in &series.chunks {
             let mut columns = Columns::default();
             let ChunkData::Stored { store, at } = &chunk.data else { unreachable!() };
-            store.decode(*at, &mut columns)?;
+            store.decode(*at, TimeRange::ALL, &mut columns)?;
+            let mut part = Columns::default();
+            store.decode(*at, range, &mut part)?;
+            let inside = |c: &Columns| {
+                let rows = c.t.iter().zip(&c.v).filter(|(t, _)| range.contains(**t));
+                rows.map(|(t, v)| (*t, v.to_bits())).collect::<Vec<_>>()
+            };
+            assert_eq!(inside(&part), inside(&columns), "a part of the chunk");
             let found = (columns.len(), columns.t.first(), columns.t.last());
             if found != (chunk.rows as usize, Some(&chunk.min_t), Some(&chunk.max_t)) {
                 // Only a forged index says what its chunks do not.

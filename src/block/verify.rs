@@ -29,7 +29,7 @@ use crate::format::directory_page::Kind;
 use crate::format::pairs_filter;
 use crate::format::series_page::SeriesChunk;
 use crate::format::terms_page::{Page, Postings, Term};
-use crate::model::{Cancel, Columns, Labels};
+use crate::model::{Cancel, Columns, Labels, TimeRange};
 
 use roaring::RoaringBitmap;
 
@@ -592,7 +592,7 @@ impl ChunkWalk {
         };
         self.used.extend(self.last_column);
         self.columns.clear();
-        let decoded = chunks.decode_chunk(chunk, &corrupt, &mut self.columns);
+        let decoded = chunks.decode_chunk(chunk, TimeRange::ALL, &corrupt, &mut self.columns);
         let mut bytes = Vec::new();
         chunk.encode(&mut bytes);
         let after = u32::try_from(bytes.len()).ok().and_then(|n| c.within.checked_add(n));

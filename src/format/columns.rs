@@ -18,6 +18,8 @@
 //! **Invariants.** `rows` bits of the span are 0, the first and the last among them: so there is one way to say which rows,
 //! and their first and last timestamps are those of the chunk.
 
+use std::ops::Range;
+
 use bitvec::order::Lsb0;
 use bitvec::slice::BitSlice;
 use bitvec::vec::BitVec;
@@ -140,9 +142,12 @@ impl<'a> Payload<'a> {
         self.first == 0 && self.absent.is_none() && self.rows == column_rows
     }
 
-    /// Appends the values to `out`; on an error `out` is as it was.
-    pub(crate) fn decode_values(&self, out: &mut Vec<f64>) -> Result<(), DecodeError> {
-        values::decode(self.values, self.rows, 0..self.rows, out)
+    /// Appends the values of some of the rows to `out`; on an error `out` is as it was.
+    pub(crate) fn decode_values(&self, wanted: Range<usize>, out: &mut Vec<f64>) -> Result<(), DecodeError> {
+        match wanted.is_empty() {
+            true => Ok(()),
+            false => values::decode(self.values, self.rows, wanted, out),
+        }
     }
 }
 
@@ -175,7 +180,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     assert_eq!(written, data, "a payload is not written back as it was");
 
     let mut v = Vec::new();
-    let decoded = payload.decode_values(&mut v);
+    let decoded = payload.decode_values(0..payload.rows, &mut v);
     if decoded.is_ok() {
         assert_eq!(v.len(), payload.rows);
         check_stretch(payload.values, &v, v.len() / 3..v.len() / 2 + 1);
@@ -192,7 +197,7 @@ fn check_values(v: &[f64]) {
     check_stretch(&coded, v, v.len() / 2..v.len());
 }
 
-fn check_stretch(coded: &[u8], v: &[f64], wanted: std::ops::Range<usize>) {
+fn check_stretch(coded: &[u8], v: &[f64], wanted: Range<usize>) {
     let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     let mut found = Vec::new();
     assert_eq!(values::decode(coded, v.len(), wanted.clone(), &mut found), Ok(()));
@@ -203,16 +208,16 @@ fn check_stretch(coded: &[u8], v: &[f64], wanted: std::ops::Range<usize>) {
 fn values_from_recipe(data: &[u8]) -> Vec<f64> {
     let (mut v, mut step, mut scale) = (0.0, 0.0, 1.0);
     let mut out = vec![0.0];
-    for pair in data.chunks_exact(2).take(600) {
-        let n = f64::from(pair[1]);
-        match pair[0] % 10 {
+    for &[what, count] in data.as_chunks::<2>().0.iter().take(600) {
+        let n = f64::from(count);
+        match what % 10 {
             0 => step = n,
-            1 => scale = 10f64.powi(i32::from(pair[1] % 20)),
+            1 => scale = 10f64.powi(i32::from(count % 20)),
             2 => v = n,
-            3 => v = f64::from_bits(v.to_bits() ^ u64::from(pair[1]) << (pair[0] % 57)),
+            3 => v = f64::from_bits(v.to_bits() ^ u64::from(count) << (what % 57)),
             4 => out.push(f64::from_bits(0x7ff0_0000_0000_0002)),
-            5 => out.push([-0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY][usize::from(pair[1] % 4)]),
-            6 => out.extend(std::iter::repeat_n(v / scale, pair[1].into())),
+            5 => out.extend([-0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY].get(usize::from(count % 4))),
+            6 => out.extend(std::iter::repeat_n(v / scale, count.into())),
             7 => v *= n * 1e12,
             8 => v -= n / 3.0,
             _ => v += n,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::env::{Fs, MemFs};
 use crate::error::{Error, Result};
+use crate::format::columns::values;
 use crate::format::gorilla;
 use crate::model::{Cancel, Columns, Labels, Lsn, Metadata, Selector};
 use crate::postings::{self, MemIndex};
@@ -23,6 +24,16 @@ pub fn chunk_append(t: &[i64], v: &[f64]) -> Vec<u8> {
 /// Appends the rows of a payload to `out`. Whether they could be read.
 pub fn chunk_decode(payload: &[u8], out: &mut Columns) -> bool {
     gorilla::decode_into(payload, out).is_ok()
+}
+
+/// The column of these values, as merges write it.
+pub fn values_encode(v: &[f64]) -> Vec<u8> {
+    values::encode(v)
+}
+
+/// Appends the values of a column of so many rows to `out`. Whether they could be read.
+pub fn values_decode(column: &[u8], rows: usize, out: &mut Vec<f64>) -> bool {
+    values::decode(column, rows, 0..rows, out).is_ok()
 }
 
 /// A log in memory, of commits with a sample of each series.

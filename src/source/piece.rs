@@ -92,7 +92,7 @@ impl Piece {
                 out.t.extend_from_slice(&rows.t);
                 out.v.extend_from_slice(&rows.v);
             }
-            None => self.chunk.decode_into(out)?,
+            None => self.chunk.decode_into(range, out)?,
         }
         trim(out, before, range);
         if self.rows.is_none() && !self.deleted.is_empty() {

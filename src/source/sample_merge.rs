@@ -13,8 +13,10 @@
 //! what was given out, so that skipping, seeking and trimming are one mechanism: rows before it
 //! are never given out, and pieces that end before it are never decoded.
 //!
+//! Where runs are short, the cursors are woven: row by row, the least of all, without the heap, until one ends.
+//!
 //! Memory: the chunks that overlap at one time. Cost: a copy for each row, and for each run a heap
-//! operation logarithmic in those chunks.
+//! operation logarithmic in those chunks; woven, a look at each of them for each row.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -25,6 +27,9 @@ use crate::error::{Error, Result};
 use crate::model::{Cancel, Columns, TimeRange};
 
 use super::Piece;
+
+/// After a run of fewer rows, cursors are woven.
+const SHORT_RUN: usize = 8;
 
 /// Pieces of one series, merged as they are read.
 pub(crate) struct SampleMerge {
@@ -141,7 +146,7 @@ impl SampleMerge {
     }
 
     /// Gives out rows of the foremost cursor, at most `room`, up to the next cursor's and `bound`.
-    fn run(&mut self, bound: i64, room: usize, out: &mut Columns) {
+    fn run(&mut self, coming_t: i64, room: usize, out: &mut Columns) {
         let Some(Reverse(Cursor { rank, mut at, rows, .. })) = self.open.pop() else { return };
         let t = rows.t.get(at..).unwrap_or_default();
         let stale = t.partition_point(|t| *t < self.range.start());
@@ -149,7 +154,7 @@ impl SampleMerge {
             // Given out by another source, or sought past.
             return self.put_back(rank, at + stale, rows);
         }
-        let bound = self.open.peek().map_or(bound, |Reverse(next)| next.t.min(bound));
+        let bound = self.open.peek().map_or(coming_t, |Reverse(next)| next.t.min(coming_t));
         // At an equal time this cursor goes first, having the lower rank: one row at least.
         let count = match t.get(1) {
             Some(second) if *second < bound => t.partition_point(|t| *t < bound).min(room),
@@ -159,10 +164,39 @@ impl SampleMerge {
         out.t.extend_from_slice(rows.t.get(run.clone()).unwrap_or_default());
         out.v.extend_from_slice(rows.v.get(run).unwrap_or_default());
         at += count;
+        if count < SHORT_RUN.min(room) && !self.open.is_empty() {
+            self.after_last(out);
+            self.put_back(rank, at, rows);
+            return self.weave(coming_t, room - count, out);
+        }
+        self.after_last(out);
+        self.put_back(rank, at, rows);
+    }
+
+    /// Gives out rows of all cursors one by one, at most `room`, until one of them ends or at `bound`.
+    fn weave(&mut self, bound: i64, room: usize, out: &mut Columns) {
+        let start = self.range.start();
+        let mut cursors: Vec<Cursor> = std::mem::take(&mut self.open).into_iter().map(|c| c.0).collect();
+        cursors.sort_by_key(|cursor| cursor.rank);
+        let mut ended = !cursors.iter_mut().all(|cursor| cursor.pass_over(start));
+        for _ in 0..room {
+            let first = cursors.iter().min_by_key(|cursor| cursor.t);
+            let row = first.and_then(|c| Some((c.t, *c.rows.v.get(c.at)?)));
+            let Some((t, v)) = row.filter(|(t, _)| *t < bound && !ended) else { break };
+            out.push(t, v);
+            for cursor in cursors.iter_mut().filter(|cursor| cursor.t == t) {
+                ended |= !cursor.advance();
+            }
+        }
+        self.after_last(out);
+        cursors.into_iter().for_each(|cursor| self.put_back(cursor.rank, cursor.at, cursor.rows));
+    }
+
+    /// Goes on behind the last row of `out`.
+    fn after_last(&mut self, out: &Columns) {
         if let Some(last) = out.t.last() {
             self.seek(last.saturating_add(1));
         }
-        self.put_back(rank, at, rows);
     }
 
     /// Puts a cursor into the heap, or keeps its columns if it has no more rows.
@@ -174,6 +208,25 @@ impl SampleMerge {
                 self.spare.push(rows);
             }
         }
+    }
+}
+
+impl Cursor {
+    /// Goes to the next row; whether there is one.
+    fn advance(&mut self) -> bool {
+        self.at += 1;
+        let next = self.rows.t.get(self.at).copied();
+        self.t = next.unwrap_or(self.t);
+        next.is_some()
+    }
+
+    /// Goes to the first row at or after `t`; whether there is one.
+    fn pass_over(&mut self, t: i64) -> bool {
+        let rows = self.rows.t.get(self.at..).unwrap_or_default();
+        self.at += rows.partition_point(|row| *row < t);
+        let next = self.rows.t.get(self.at).copied();
+        self.t = next.unwrap_or(self.t);
+        next.is_some()
     }
 }
 

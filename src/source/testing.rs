@@ -71,7 +71,7 @@ impl CountingStore {
 }
 
 impl ChunkStore for CountingStore {
-    fn decode(&self, at: ChunkPlace, out: &mut Columns) -> Result<()> {
+    fn decode(&self, at: ChunkPlace, _: TimeRange, out: &mut Columns) -> Result<()> {
         self.decoded.fetch_add(1, Ordering::Relaxed);
         self.chunk(at)?.decode_into(out).unwrap();
         Ok(())

@@ -14,7 +14,7 @@ fn decode(bytes: &[u8]) -> Result<(Vec<i64>, Vec<u64>), DecodeError> {
     let column: Vec<i64> = (0..70_000).map(|i| 1_000 + 15_000 * i).collect();
     let (mut t, mut v) = (Vec::new(), Vec::new());
     payload.times(&column, &mut t)?;
-    payload.decode_values(&mut v)?;
+    payload.decode_values(0..payload.rows, &mut v)?;
     Ok((t, v.iter().map(|v| v.to_bits()).collect()))
 }
 

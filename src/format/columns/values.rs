@@ -45,7 +45,7 @@ const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 /// Below it in size an `f64` converts to an `i64`.
 const MAX_I64: f64 = 9_223_372_036_854_775_808.0;
 /// A decimal column below so many bytes a row is taken without looking at the bits.
-const GOOD_BYTES_PER_ROW: usize = 2;
+const GOOD_BYTES_PER_ROW: usize = 4;
 /// One value in so many may be an exception.
 const EXCEPTION_SHARE: usize = 16;
 /// The bytes of an exception, about.
@@ -150,35 +150,39 @@ pub(crate) fn encode(v: &[f64]) -> Vec<u8> {
 
 /// The values as decimal numbers of one exponent, if nearly all are.
 fn decimal(v: &[f64]) -> Option<Integers> {
-    let exponent = exponent(v)?;
-    let mut exceptions = Vec::new();
+    let (mut exponent, mut begun) = (0, None);
+    while begun.is_none() {
+        match integers(v, exponent)? {
+            Ok(found) => begun = Some(found),
+            Err(larger) => exponent = larger,
+        }
+    }
+    let (x, exceptions) = begun?;
+    Some(Integers::new(KIND_DECIMAL | exponent << EXPONENT_SHIFT, x, exceptions))
+}
+
+/// Integers and exceptions.
+type Found = (Vec<u64>, Vec<(usize, u64)>);
+
+/// The values as integers of one exponent, with exceptions; the larger exponent that a value needs; or `None` if too
+/// many have no exponent.
+fn integers(v: &[f64], exponent: u8) -> Option<Result<Found, u8>> {
+    let (mut exceptions, few) = (Vec::new(), v.len() / EXCEPTION_SHARE + 2);
     let mut x = Vec::with_capacity(v.len());
     // An exception takes the place of the integer before it.
     let mut last = v.iter().find_map(|&v| as_integer(v, exponent)).unwrap_or(0);
     for (row, &v) in v.iter().enumerate() {
         match as_integer(v, exponent) {
             Some(integer) => last = integer,
-            None => exceptions.push((row, v.to_bits())),
+            None => match (exponent + 1..=MAX_EXPONENT).find(|&e| as_integer(v, e).is_some()) {
+                Some(larger) => return Some(Err(larger)),
+                None if exceptions.len() < few => exceptions.push((row, v.to_bits())),
+                None => return None,
+            },
         }
         x.push(last.cast_unsigned());
     }
-    let few = exceptions.len() <= v.len() / EXCEPTION_SHARE + 2;
-    few.then(|| Integers::new(KIND_DECIMAL | exponent << EXPONENT_SHIFT, x, exceptions))
-}
-
-/// The least exponent with which nearly all values are integers.
-fn exponent(v: &[f64]) -> Option<u8> {
-    let (mut exponent, mut left) = (0, v.len() / EXCEPTION_SHARE + 2);
-    for &v in v {
-        if as_integer(v, exponent).is_some() {
-            continue;
-        }
-        match (exponent + 1..=MAX_EXPONENT).find(|&e| as_integer(v, e).is_some()) {
-            Some(larger) => exponent = larger,
-            None => left = left.checked_sub(1)?,
-        }
-    }
-    Some(exponent)
+    Some(Ok((x, exceptions)))
 }
 
 /// The integer that is decoded to the same bits.
@@ -190,8 +194,11 @@ fn as_integer(v: f64, exponent: u8) -> Option<i64> {
     if scaled.abs() >= maximum || scaled.is_nan() {
         return None;
     }
-    let half = if exponent == 0 { 0.0 } else { 0.5f64.copysign(scaled) };
-    let integer = truncate(scaled + half);
+    if exponent == 0 {
+        let integer = truncate(v);
+        return ((integer as f64).to_bits() == v.to_bits()).then_some(integer);
+    }
+    let integer = truncate(scaled + 0.5f64.copysign(scaled));
     (to_decimal(integer, power).to_bits() == v.to_bits()).then_some(integer)
 }
 

@@ -71,11 +71,12 @@ fn unpack_wide<const W: usize>(low: &Low, out: &mut Mini) {
         let Some(bytes) = low.0.get(group * W..).and_then(|rest| rest.first_chunk::<72>()) else { return };
         for (i, out) in out.iter_mut().enumerate() {
             let (byte, shift) = (i * W / 8, i * W % 8);
-            let mut word = [0; 8];
-            word.copy_from_slice(&bytes[byte..byte + 8]);
-            let mut x = u64::from_le_bytes(word) >> shift;
+            let Some((word, after)) = bytes.get(byte..).and_then(|rest| rest.split_first_chunk()) else {
+                return;
+            };
+            let mut x = u64::from_le_bytes(*word) >> shift;
             if W + shift > 64 {
-                x |= u64::from(bytes[byte + 8]) << (64 - shift);
+                x |= u64::from(after.first().copied().unwrap_or(0)) << (64 - shift);
             }
             *out = x & mask;
         }

@@ -55,7 +55,7 @@ fn numbers(r: &mut Reader<'_>, n: usize, width: usize) -> Option<Vec<u64>> {
         return None;
     }
     let bytes = r.bytes((n * width).div_ceil(8)).ok()?;
-    let bit = |at: usize| u64::from(bytes[at / 8] >> (at % 8) & 1);
+    let bit = |at: usize| bytes.get(at / 8).map_or(0, |b| u64::from(b >> (at % 8) & 1));
     Some((0..n).map(|i| (0..width).fold(0, |x, b| x | bit(i * width + b) << b)).collect())
 }
 
@@ -69,7 +69,8 @@ fn patch(r: &mut Reader<'_>, width: usize, residuals: &mut [u64]) -> Option<()> 
         0..16 => r.bytes(count).ok()?.iter().map(|&b| usize::from(b)).collect(),
         _ => {
             let bytes = r.bytes(residuals.len().div_ceil(8)).ok()?;
-            (0..bytes.len() * 8).filter(|at| bytes[at / 8] >> (at % 8) & 1 == 1).collect()
+            let is_set = |at: &usize| bytes.get(at / 8).is_some_and(|b| b >> (at % 8) & 1 == 1);
+            (0..bytes.len() * 8).filter(is_set).collect()
         }
     };
     let high = numbers(r, count, wider)?;
@@ -86,17 +87,17 @@ fn patch(r: &mut Reader<'_>, width: usize, residuals: &mut [u64]) -> Option<()> 
 pub(super) fn integers_from_recipe(data: &[u8]) -> Vec<u64> {
     let (mut x, mut step) = (0u64, 0u64);
     let mut out = Vec::new();
-    for pair in data.chunks_exact(2).take(1_000) {
-        let (what, n) = (pair[0] % 8, u64::from(pair[1]));
-        match what {
+    for &[what, count] in data.as_chunks::<2>().0.iter().take(1_000) {
+        let n = u64::from(count);
+        match what % 8 {
             0 => step = n,
             1 => step = step.wrapping_add(n).wrapping_sub(128),
             2 => x = n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
             3 => x = x.wrapping_add(n << 40),
             4 => x ^= n,
             5 => x = x.wrapping_sub(n),
-            6 => out.extend(std::iter::repeat_n(x, pair[1].into())),
-            _ => x = x.rotate_left(u32::from(pair[1])),
+            6 => out.extend(std::iter::repeat_n(x, count.into())),
+            _ => x = x.rotate_left(u32::from(count)),
         }
         x = x.wrapping_add(step);
         out.push(x);
