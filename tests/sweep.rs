@@ -83,7 +83,7 @@ impl Subject {
             |help: &str| Metadata { metric_type: MetricType::Counter, unit: "s".into(), help: help.into() };
         let mut app = db.appender().unwrap();
         for k in 0..30i64 {
-            for i in 0..20u32 {
+            for i in 0..27u32 {
                 app.append(&series(u64::from(i)), k * 1_000, (k * 3 + i64::from(i)) as f64 / 4.0).unwrap();
             }
         }
