@@ -96,7 +96,7 @@ impl Subject {
         app.commit().unwrap();
         db.compact(&Default::default()).unwrap();
         for k in 0..30i64 {
-            for i in 0..20u32 {
+            for i in 0..27u32 {
                 app.append(&series(u64::from(i)), k * 1_000, (k * 3 + i64::from(i)) as f64 / 4.0).unwrap();
             }
         }

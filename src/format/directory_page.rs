@@ -371,7 +371,7 @@ mod tests {
             found.seek(|child| child.number > number).unwrap();
             let first = found.next().unwrap().unwrap().number;
             assert!(
-                first <= number && number.min(999) < first + 160 && first % 160 == 0,
+                first <= number && number.min(999) < first + 160 && first.is_multiple_of(160),
                 "{number}: {first}"
             );
         }

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &History, context: &Context) -> Result<u8, Failure> {
         prepare_elsewhere(args)?;
     }
     let dir = &args.db.dir;
-    let opening = sampled(RUNS, || Ok(drop(context.read(dir)?)))?;
+    let opening = sampled(RUNS, || context.read(dir).map(drop))?;
     let opened = context.read(dir)?;
     let end = data.time(0, data.scrapes);
     let last_hour = opened.db.querier(TimeRange::new(end - HOUR_MS, end))?;
