@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::grammar::Grammar;
-use super::parser::{Event, ParseError, Parser};
+use super::parser::{Event, Fault, ParseError, Parser};
+use super::run::{BAD_LABELS, OUT_OF_RANGE};
 use super::{
     Format, ImportOptions, Input, LabelBuffer, MissingTimestamp, OnError, SampleSink, check, import,
 };
@@ -33,13 +34,17 @@ pub(crate) fn fuzz(data: &[u8], format: Format) {
     let whole = outline(data, grammar, data.len());
     let drips = outline(Drip(data), grammar, data.len());
     assert_eq!(whole, drips, "the pieces in which the bytes arrive must not matter");
-    assert_eq!(by_series(imported(data, format).0), by_series(from_events(data, grammar)));
+    let (words, _, rejected) = imported(data, format);
+    let (expected, faults) = from_events(data, grammar);
+    assert_eq!(by_series(words), by_series(expected));
+    assert_eq!(rejected, faults.get(..rejected.len()).unwrap_or(&faults), "the same lines are left out");
+    assert!(rejected.len() == faults.len() || rejected.len() == 100, "all of them are told, up to a hundred");
     let strict = check(data, format, format == Format::OpenMetrics, |_| {});
     assert!(strict.is_ok(), "reading from memory cannot fail");
 }
 
 /// What an import makes of the input, in words.
-fn imported(input: impl Read, format: Format) -> (Words, String) {
+fn imported(input: impl Read, format: Format) -> (Words, String, Vec<Fault>) {
     let mut words = Words::default();
     let time = MissingTimestamp::At(0);
     let options = ImportOptions::default().format(format).on_error(OnError::Skip).timestamp(time);
@@ -47,7 +52,8 @@ fn imported(input: impl Read, format: Format) -> (Words, String) {
     let options = ImportOptions { segment_bytes: 96, ..options.memory_bytes(1 << 16) };
     let inputs = [Ok(Input::new("input", input))];
     let outcome = import(&options, inputs, &mut words, &Cancel::default(), |_| {});
-    (words, format!("{:?}", outcome.map(|s| (s.samples, s.first_rejected, s.stale_markers))))
+    let rejected = outcome.iter().flat_map(|s| &s.first_rejected).map(|r| r.fault.clone()).collect();
+    (words, format!("{:?}", outcome.map(|s| (s.samples, s.first_rejected, s.stale_markers))), rejected)
 }
 
 /// Keeps what it is given as words; series have the places of their labels.
@@ -87,23 +93,28 @@ fn by_series(Words(series, samples): Words) -> BTreeMap<Labels, Vec<(i64, u64)>>
     out
 }
 
-/// What an import should make of the events of the parser.
-fn from_events(data: &[u8], grammar: Grammar) -> Words {
+/// What an import should make of the events of the parser, and what it should leave out.
+fn from_events(data: &[u8], grammar: Grammar) -> (Words, Vec<Fault>) {
     let mut parser = Parser::new(data, grammar, false);
-    let (mut words, mut buffer) = (Words::default(), LabelBuffer::default());
+    let (mut words, mut faults, mut buffer) = (Words::default(), Vec::new(), LabelBuffer::default());
     loop {
         match parser.next() {
-            Ok(None) | Err(ParseError::Io(_)) => return words,
+            Ok(None) | Err(ParseError::Io(_)) => return (words, faults),
             Ok(Some(Event::Sample(sample))) => {
                 sample.labels(&mut buffer);
                 let t = sample.timestamp_ms().unwrap_or(0);
-                let Ok(labels) = Labels::from_pairs(buffer.iter()) else { continue };
-                if t > i64::MIN && t < i64::MAX {
-                    let place = words.series(&labels).unwrap_or(usize::MAX);
-                    words.1.push((place, t, sample.value().to_bits()));
+                let fault = |why| Fault { line: sample.line(), column: 1, why };
+                match Labels::from_pairs(buffer.iter()) {
+                    Err(_) => faults.push(fault(BAD_LABELS)),
+                    Ok(_) if t == i64::MIN || t == i64::MAX => faults.push(fault(OUT_OF_RANGE)),
+                    Ok(labels) => {
+                        let place = words.series(&labels).unwrap_or(usize::MAX);
+                        words.1.push((place, t, sample.value().to_bits()));
+                    }
                 }
             }
-            Ok(Some(_)) | Err(ParseError::Invalid(_)) => {}
+            Ok(Some(_)) => {}
+            Err(ParseError::Invalid(fault)) => faults.push(fault),
         }
     }
 }
