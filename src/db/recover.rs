@@ -74,7 +74,7 @@ pub(crate) fn recover(
     let (empty, emptied) = sync_channel(BATCHES);
     let (head, options) = (recovery.head, recovery.options);
     recovery.applier = Some((full, emptied));
-    pool.in_place_scope(move |scope| {
+    let (replay, samples, mut last) = pool.in_place_scope(move |scope| {
         scope.spawn(move |_| {
             for mut batch in batches {
                 batch.apply(head);
@@ -83,10 +83,12 @@ pub(crate) fn recover(
             }
         });
         let replay = wal::replay(&*options.fs, &layout.wal(), &mut recovery, &options.cancel)?;
-        recovery.pass_on();
         // With the recovery, at the end of this closure, the way to the applier is closed, so that it ends.
-        Ok((replay, recovery.samples))
-    })
+        Ok::<_, Error>((replay, recovery.samples, recovery.batch))
+    })?;
+    // All others are in the head by now. A short log is nothing but this one, and asks nobody else.
+    last.apply(head);
+    Ok((replay, samples))
 }
 
 impl<'a> Recovery<'a> {
