@@ -20,6 +20,7 @@ thread_local! {
     static MODELLED: Cell<bool> = const { Cell::new(false) };
 }
 
+#[cfg(debug_assertions)]
 shuttle::thread_local! {
     /// The ranks that a modelled thread holds.
     static HELD: Cell<u32> = const { Cell::new(0) };
@@ -64,7 +65,8 @@ pub(crate) fn explore(
     }
 }
 
-/// The ranks that the modelled thread holds are changed by `f`; `None` if this thread is not modelled.
+/// In debug builds, which check them: the ranks that the modelled thread holds are changed by `f`; `None` if this thread is not modelled.
+#[cfg(debug_assertions)]
 pub(super) fn held<R>(f: impl FnOnce(&Cell<u32>) -> R) -> Option<R> {
     MODELLED.get().then(|| HELD.with(f))
 }
