@@ -48,6 +48,8 @@ pub(crate) const MAX_ORDER: u8 = 2;
 const PATCHED: u8 = 0x80;
 /// The widest residual.
 const MAX_WIDTH: u8 = 64;
+/// Places in which lengths are counted.
+const COUNTERS: usize = 4;
 /// From so many patches on, their positions are a bit for each row.
 const BITMAP_PATCHES: usize = 16;
 
@@ -201,15 +203,7 @@ fn two_least(x: &[u64]) -> (u64, u64) {
 }
 
 fn choose_widths(differences: &[u64], reference: u64) -> (MiniPlan, usize) {
-    let mut counts = [0usize; MAX_WIDTH as usize + 1];
-    let mut all = 0;
-    for d in differences {
-        let r = d.wrapping_sub(reference);
-        all |= r;
-        if let Some(count) = counts.get_mut(bit_length(r)) {
-            *count += 1;
-        }
-    }
+    let (counts, all) = count_lengths(differences, reference);
     let widest = bit_length(all);
     let rows = differences.len();
     let mut best = (usize::MAX, 0, 0);
@@ -222,12 +216,33 @@ fn choose_widths(differences: &[u64], reference: u64) -> (MiniPlan, usize) {
         if bytes < best.0 {
             best = (bytes, width, patches);
         }
-        patches += counts.get(width).copied().unwrap_or(0);
+        patches += usize::from(counts.get(width).copied().unwrap_or(0));
     }
     let (bytes, width, patches) = best;
     let small = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
     let patch_width = if patches > 0 { small(widest - width) } else { 0 };
     (MiniPlan { reference, width: small(width), patches: small(patches), patch_width }, bytes)
+}
+
+/// How many residuals have each length in bits, and the bits that any of them has. Equal lengths often follow one another, so that they are
+/// counted in turns in several places: an addition need not wait for the one before.
+fn count_lengths(differences: &[u64], reference: u64) -> ([u8; MAX_WIDTH as usize + 1], u64) {
+    let mut lanes = [[0u8; MAX_WIDTH as usize + 1]; COUNTERS];
+    let mut all = 0;
+    for some in differences.chunks(COUNTERS) {
+        for (lane, d) in lanes.iter_mut().zip(some) {
+            let r = d.wrapping_sub(reference);
+            all |= r;
+            if let Some(count) = lane.get_mut(bit_length(r)) {
+                *count += 1;
+            }
+        }
+    }
+    let mut counts = [0; MAX_WIDTH as usize + 1];
+    for lane in lanes {
+        counts.iter_mut().zip(lane).for_each(|(count, n)| *count += n);
+    }
+    (counts, all)
 }
 
 fn bit_length(x: u64) -> usize {

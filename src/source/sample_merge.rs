@@ -13,10 +13,12 @@
 //! what was given out, so that skipping, seeking and trimming are one mechanism: rows before it
 //! are never given out, and pieces that end before it are never decoded.
 //!
-//! Where runs are short, the cursors are woven: row by row, the least of all, without the heap, until one ends.
+//! Where runs are short, the cursors are woven, without the heap, until one ends. Sources that took turns, as two replicas of
+//! a scraper do, go on so: whole rounds, a row of each cursor in the same order, are found by comparing columns and written
+//! column by column. What is no round is decided row by row.
 //!
 //! Memory: the chunks that overlap at one time. Cost: a copy for each row, and for each run a heap
-//! operation logarithmic in those chunks; woven, a look at each of them for each row.
+//! operation logarithmic in those chunks; woven, a comparison for each row, and where there are no rounds a look at each cursor.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -30,6 +32,10 @@ use super::Piece;
 
 /// After a run of fewer rows, cursors are woven.
 const SHORT_RUN: usize = 8;
+/// The most rounds that are looked for at a time.
+const MAX_ROUNDS: usize = 64;
+/// Rows that are decided one by one before rounds are looked for again.
+const ROWS_BETWEEN: usize = 16;
 
 /// Pieces of one series, merged as they are read.
 pub(crate) struct SampleMerge {
@@ -173,19 +179,19 @@ impl SampleMerge {
         self.put_back(rank, at, rows);
     }
 
-    /// Gives out rows of all cursors one by one, at most `room`, until one of them ends or at `bound`.
+    /// Gives out rows of all cursors, at most `room`, until one of them ends or at `bound`.
     fn weave(&mut self, bound: i64, room: usize, out: &mut Columns) {
         let start = self.range.start();
         let mut cursors: Vec<Cursor> = std::mem::take(&mut self.open).into_iter().map(|c| c.0).collect();
-        cursors.sort_by_key(|cursor| cursor.rank);
-        let mut ended = !cursors.iter_mut().all(|cursor| cursor.pass_over(start));
-        for _ in 0..room {
-            let first = cursors.iter().min_by_key(|cursor| cursor.t);
-            let row = first.and_then(|c| Some((c.t, *c.rows.v.get(c.at)?)));
-            let Some((t, v)) = row.filter(|(t, _)| *t < bound && !ended) else { break };
-            out.push(t, v);
-            for cursor in cursors.iter_mut().filter(|cursor| cursor.t == t) {
-                ended |= !cursor.advance();
+        let full = out.len() + room;
+        let mut goes_on = cursors.iter_mut().all(|cursor| cursor.pass_over(start));
+        while goes_on && out.len() < full {
+            cursors.sort_unstable();
+            let rounds = rounds(&cursors, bound, (full - out.len()) / cursors.len().max(1));
+            if rounds > 0 {
+                put_rounds(&mut cursors, rounds, out);
+            } else {
+                goes_on = put_rows(&mut cursors, bound, ROWS_BETWEEN.min(full - out.len()), out);
             }
         }
         self.after_last(out);
@@ -211,10 +217,68 @@ impl SampleMerge {
     }
 }
 
+/// How many whole rounds come next, at most `most`: a row of each cursor, in their order, all before `bound`, with another such
+/// round behind them, before which no cursor has a row then. The cursors are in order of their times.
+fn rounds(cursors: &[Cursor], bound: i64, most: usize) -> usize {
+    let (Some(first), Some(last)) = (cursors.first(), cursors.last()) else { return 0 };
+    let most = most.min(MAX_ROUNDS) + 1;
+    let mut rounds = cursors.iter().fold(most, |n, cursor| n.min(cursor.times().len()));
+    for (a, b) in cursors.iter().zip(cursors.iter().skip(1)) {
+        rounds = ascending(a.times(), b.times(), rounds);
+    }
+    // Each begins after the last row of the one before.
+    let following = first.times().get(1..).unwrap_or_default();
+    let rounds = ascending(last.times(), following, rounds.saturating_sub(1));
+    last.times().get(..rounds).unwrap_or_default().partition_point(|t| *t < bound)
+}
+
+/// For how many of the first `most` rows the time in `a` is before that in `b`.
+fn ascending(a: &[i64], b: &[i64], most: usize) -> usize {
+    let most = most.min(a.len()).min(b.len());
+    a.iter().zip(b).take(most).position(|(a, b)| a >= b).unwrap_or(most)
+}
+
+/// Gives out rounds; each cursor has a row more at least.
+fn put_rounds(cursors: &mut [Cursor], rounds: usize, out: &mut Columns) {
+    let (before, width) = (out.len(), cursors.len());
+    out.t.resize(before + rounds * width, 0);
+    out.v.resize(before + rounds * width, 0.0);
+    for (i, cursor) in cursors.iter_mut().enumerate() {
+        let rows = cursor.at..cursor.at + rounds;
+        let t = cursor.rows.t.get(rows.clone()).unwrap_or_default();
+        let v = cursor.rows.v.get(rows).unwrap_or_default();
+        let slots = out.t.get_mut(before + i..).unwrap_or_default().iter_mut().step_by(width);
+        slots.zip(t).for_each(|(slot, t)| *slot = *t);
+        let slots = out.v.get_mut(before + i..).unwrap_or_default().iter_mut().step_by(width);
+        slots.zip(v).for_each(|(slot, v)| *slot = *v);
+        cursor.advance(rounds);
+    }
+}
+
+/// Gives out at most `room` rows one by one; whether there may be more before `bound`, and no cursor ended.
+fn put_rows(cursors: &mut [Cursor], bound: i64, room: usize, out: &mut Columns) -> bool {
+    let mut goes_on = true;
+    for _ in 0..room {
+        let first = cursors.iter().min();
+        let row = first.and_then(|c| Some((c.t, *c.rows.v.get(c.at)?)));
+        let Some((t, v)) = row.filter(|(t, _)| *t < bound && goes_on) else { return false };
+        out.push(t, v);
+        for cursor in cursors.iter_mut().filter(|cursor| cursor.t == t) {
+            goes_on &= cursor.advance(1);
+        }
+    }
+    goes_on
+}
+
 impl Cursor {
-    /// Goes to the next row; whether there is one.
-    fn advance(&mut self) -> bool {
-        self.at += 1;
+    /// The times of the rows to come.
+    fn times(&self) -> &[i64] {
+        self.rows.t.get(self.at..).unwrap_or_default()
+    }
+
+    /// Goes on by some rows; whether there is another one.
+    fn advance(&mut self, rows: usize) -> bool {
+        self.at += rows;
         let next = self.rows.t.get(self.at).copied();
         self.t = next.unwrap_or(self.t);
         next.is_some()

@@ -77,6 +77,21 @@ fn shapes_of_real_data_round_trip_and_are_small() {
 }
 
 #[test]
+fn what_is_not_wanted_is_not_unpacked() {
+    let x: Vec<u64> = (0..1_024u64).map(|i| i * i % 1_013 + i).collect();
+    let bytes = best(&x);
+    for (wanted, minis) in [(0..1_024, 8), (700..701, 1), (700..769, 2), (1_023..1_024, 1), (0..1, 1)] {
+        let mut unpacked = Vec::new();
+        let mut r = Reader::new(STRUCTURE, &bytes);
+        decode(&mut r, x.len(), wanted.clone(), |at, mini| unpacked.push((at, mini.to_vec()))).unwrap();
+        assert_eq!(unpacked.len(), minis, "{wanted:?}");
+        let first = wanted.start / MINI_ROWS * MINI_ROWS;
+        assert_eq!(unpacked[0].0, first, "nothing before the mini-block that holds the first row");
+        assert!(unpacked.iter().all(|(at, mini)| x[*at..].starts_with(mini)));
+    }
+}
+
+#[test]
 fn ends_of_the_integers_and_of_mini_blocks() {
     for n in [1, 2, 3, 127, 128, 129, 255, 256, 257] {
         check_round_trip(&(0..n).collect::<Vec<u64>>());
