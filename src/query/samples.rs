@@ -39,10 +39,9 @@ const PAID_ROWS: usize = 64;
 /// ```
 pub struct Samples {
     merge: SampleMerge,
-    /// Rows read for the iterator; those before `at` are given out.
+    /// Rows read for the iterator; those before `at` are given out, those before `paid` are taken from the account.
     ahead: Columns,
     at: usize,
-    /// How many of the rows to come are taken from the account already.
     paid: usize,
     context: Arc<Context>,
 }
@@ -62,10 +61,9 @@ impl Samples {
     pub fn seek(&mut self, t: i64) -> Result<()> {
         let coming = self.ahead.t.get(self.at..).unwrap_or_default();
         let passed = coming.partition_point(|ahead| *ahead < t);
+        self.return_paid();
         self.at += passed;
-        if passed > 0 {
-            self.return_paid();
-        }
+        self.paid = self.at;
         self.merge.seek(t);
         Ok(())
     }
@@ -103,6 +101,7 @@ impl Samples {
         out.t.extend_from_slice(self.ahead.t.get(rows.clone()).unwrap_or_default());
         out.v.extend_from_slice(self.ahead.v.get(rows).unwrap_or_default());
         self.at += taken;
+        self.paid = self.at;
         if taken == max {
             return Ok(taken);
         }
@@ -136,48 +135,60 @@ impl Samples {
         }
     }
 
-    /// The next sample by way of what is read ahead.
-    fn advance(&mut self) -> Result<Option<Sample>> {
+    /// Reads ahead, or takes more of that from the account; whether there is a next sample.
+    fn refill(&mut self) -> Result<bool> {
         if self.at >= self.ahead.len() {
-            self.ahead.clear();
-            self.at = 0;
+            self.forget_ahead();
             self.merge.read_into(ENOUGH_ROWS, AHEAD_ROWS, &self.context.cancel, &mut self.ahead)?;
         }
-        let (Some(&t), Some(&v)) = (self.ahead.t.get(self.at), self.ahead.v.get(self.at)) else {
-            return Ok(None);
-        };
-        if self.paid == 0 {
-            self.paid = self.context.take_samples(PAID_ROWS.min(self.ahead.len() - self.at));
+        let coming = self.ahead.len() - self.at;
+        if coming == 0 {
+            return Ok(false);
         }
-        if self.paid == 0 {
+        self.paid = self.at + self.context.take_samples(PAID_ROWS.min(coming));
+        if self.paid == self.at {
             self.fail(self.context.too_many_samples());
             self.merge.read_into(1, 1, &self.context.cancel, &mut self.ahead)?;
-            return Ok(None);
+            return Ok(false);
         }
-        self.paid -= 1;
-        self.at += 1;
-        Ok(Some(Sample { t, v }))
+        Ok(true)
     }
 
     /// Gives up everything to come; the next read returns this error.
     fn fail(&mut self, error: Error) {
         self.return_paid();
-        self.ahead.clear();
-        self.at = 0;
+        self.forget_ahead();
         self.merge.fail(error);
+    }
+
+    fn forget_ahead(&mut self) {
+        self.ahead.clear();
+        (self.at, self.paid) = (0, 0);
     }
 
     /// What was taken from the account and not given out does not count.
     fn return_paid(&mut self) {
-        self.context.return_samples(std::mem::take(&mut self.paid));
+        self.context.return_samples(self.paid.saturating_sub(self.at));
+        self.paid = self.at;
     }
 }
 
 impl Iterator for Samples {
     type Item = Result<Sample>;
 
+    /// A row of what is read ahead, some dozens at least: only where those are used up is anything decoded, counted or asked.
+    #[inline]
     fn next(&mut self) -> Option<Result<Sample>> {
-        self.advance().transpose()
+        if self.at >= self.paid {
+            match self.refill() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let (t, v) = (*self.ahead.t.get(self.at)?, *self.ahead.v.get(self.at)?);
+        self.at += 1;
+        Some(Ok(Sample { t, v }))
     }
 }
 
