@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::reader::SeriesReader;
 use super::unit::{ReadMode, UnitFile};
 use crate::env::Fs;
 use crate::error::{DecodeError, Result};
@@ -31,6 +32,9 @@ use crate::postings::TermIndex;
 
 /// The most ids that a scan gathers before it unites them, of four bytes each.
 const GATHERED_IDS: usize = 1_048_576;
+
+/// To look at a series by itself costs as much as so many bytes of a list.
+const LOOK_UP_BYTES: u64 = 16_384;
 
 /// The index file of one block.
 #[derive(Debug)]
@@ -401,6 +405,26 @@ impl Index {
         self.meta.index_bytes.checked_sub(bytes)
     }
 
+    /// What `f` makes of the entry of a pair; none if there is no such pair.
+    fn with_entry(
+        &self,
+        name: &str,
+        value: &str,
+        f: impl FnOnce(u32, Found<'_>) -> Result<RoaringBitmap>,
+    ) -> Result<RoaringBitmap> {
+        if self.meta.pairs == 0 {
+            return Ok(RoaringBitmap::new());
+        }
+        let at = self.descend(Kind::Terms, Target::Key(name, value))?;
+        self.with_terms(&at, |page| {
+            let found = page.find(name, value).map_err(|e| self.file.corrupt(at.offset, e))?;
+            match found {
+                Some((ordinal, postings)) => f(ordinal, Found { postings, page: at.offset }),
+                None => Ok(RoaringBitmap::new()),
+            }
+        })
+    }
+
     /// Reads a postings list.
     pub(super) fn postings(&self, list: ListPlace) -> Result<RoaringBitmap> {
         let series = self.meta.series;
@@ -491,16 +515,15 @@ impl TermIndex for Index {
     }
 
     fn exact(&self, name: &str, value: &str) -> Result<RoaringBitmap> {
-        if self.meta.pairs == 0 {
-            return Ok(RoaringBitmap::new());
-        }
-        let at = self.descend(Kind::Terms, Target::Key(name, value))?;
-        self.with_terms(&at, |page| {
-            let found = page.find(name, value).map_err(|e| self.file.corrupt(at.offset, e))?;
-            match found {
-                Some(postings) => self.series_with(Found { postings, page: at.offset }),
-                None => Ok(RoaringBitmap::new()),
+        self.with_entry(name, value, |_, found| self.series_with(found))
+    }
+
+    fn exact_among(&self, name: &str, value: &str, among: RoaringBitmap) -> Result<RoaringBitmap> {
+        self.with_entry(name, value, |ordinal, found| match found.postings {
+            Postings::Listed(list) if among.len() * LOOK_UP_BYTES < u64::from(list.bytes) => {
+                SeriesReader::default().having(self, ordinal, among)
             }
+            _ => Ok(among & self.series_with(found)?),
         })
     }
 

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use roaring::RoaringBitmap;
+
 use super::index::Index;
 use crate::error::Result;
 use crate::format::cursor::Write;
@@ -76,6 +78,23 @@ impl SeriesReader {
             false => Ok(()),
             true => Err(self.invalid(index, "a chunk is outside of the block's times")),
         }
+    }
+
+    /// Those of some series that have the pair of this number.
+    pub(super) fn having(
+        &mut self,
+        index: &Index,
+        ordinal: u32,
+        among: RoaringBitmap,
+    ) -> Result<RoaringBitmap> {
+        let mut out = RoaringBitmap::new();
+        for id in among {
+            self.read(index, id)?;
+            if self.ordinals.contains(&ordinal) {
+                out.insert(id);
+            }
+        }
+        Ok(out)
     }
 
     /// The labels of the series that was read last.

@@ -161,17 +161,28 @@ impl Source for BlockView {
     }
 
     fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>> {
+        let mut out = Vec::new();
+        self.each_label_value(name, matchers, cancel, &mut |value| out.push(value.to_owned()))?;
+        Ok(out)
+    }
+
+    fn each_label_value(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        cancel: &Cancel,
+        f: &mut dyn FnMut(&str),
+    ) -> Result<()> {
         let index = &self.block.index;
         let ids = self.living(matchers, cancel)?;
-        let (mut out, mut room) = (Vec::new(), Vec::new());
+        let mut room = Vec::new();
         index.values(name, "", |value, found| {
             cancel.check()?;
             if any(index, &ids, found, &mut room)? {
-                out.push(value.to_owned());
+                f(value);
             }
             Ok(())
-        })?;
-        Ok(out)
+        })
     }
 
     fn metadata(&self, family: &str) -> Result<Option<Metadata>> {

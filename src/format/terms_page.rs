@@ -278,13 +278,13 @@ impl<'a> Page<'a> {
         Walk::at(*self, index.unwrap_or(0) / RESTART_ENTRIES)
     }
 
-    /// The series of one pair, or `None`.
-    pub(crate) fn find(&self, name: &str, value: &str) -> Result<Option<Postings<'a>>, DecodeError> {
+    /// The ordinal and the series of one pair, or `None`.
+    pub(crate) fn find(&self, name: &str, value: &str) -> Result<Option<(u32, Postings<'a>)>, DecodeError> {
         let mut walk = self.walk_near(name, value)?;
-        while let Some((_, postings)) = walk.advance()? {
+        while let Some(found) = walk.advance()? {
             let key = (walk.name, walk.value.as_str());
             if key >= (name, value) {
-                return Ok((key == (name, value)).then_some(postings));
+                return Ok((key == (name, value)).then_some(found));
             }
         }
         Ok(None)
@@ -565,8 +565,8 @@ mod tests {
             let expected = if i % 2 == 0 { Ok(ListPlace { offset, bytes }) } else { Err(ids(i)) };
             assert_eq!((*ordinal, postings), (10 + i, &expected));
             offset += expected.map_or(0, |list| u64::from(list.bytes));
-            let found = read.find(name, value).unwrap().unwrap();
-            assert_eq!(owned(found).as_ref(), Ok(postings));
+            let (number, found) = read.find(name, value).unwrap().unwrap();
+            assert_eq!((number, owned(found).as_ref()), (*ordinal, Ok(postings)));
             assert!(read.walk_to(*ordinal).next().unwrap().unwrap().ordinal <= *ordinal);
             assert_eq!(read.find(name, &format!("{value}\u{1}")).unwrap(), None);
         }

@@ -42,6 +42,12 @@ pub(crate) trait TermIndex {
     /// The series with this pair; none if there are none. The empty value asks for all series that have the label at all.
     fn exact(&self, name: &str, value: &str) -> Result<RoaringBitmap>;
 
+    /// Those of some series that have this pair. Where they are few and the pair is common, an index may look at the series instead of
+    /// reading the list.
+    fn exact_among(&self, name: &str, value: &str, among: RoaringBitmap) -> Result<RoaringBitmap> {
+        Ok(among & self.exact(name, value)?)
+    }
+
     /// Whether a series may have this pair; `false` is certain, and cheaper than a look-up.
     fn may_have(&self, _name: &str, _value: &str) -> Result<bool> {
         Ok(true)
@@ -143,6 +149,10 @@ fn cost(matcher: &Matcher) -> (u8, usize) {
 /// Those of some series that have the label, with a value that fulfils the matcher. A negation is subtracted from the few that
 /// are left, not from all that have the label.
 fn narrowed(asked: Asked<'_>, matcher: &Matcher, before: RoaringBitmap) -> Result<RoaringBitmap> {
+    if let (false, Some([value])) = (matcher.is_negative(), matcher.literals()) {
+        asked.cancel.check()?;
+        return asked.index.exact_among(matcher.name(), value, before);
+    }
     if !matcher.is_negative() || matcher.base_is_any_value() {
         return Ok(before & having(asked, matcher, true)?);
     }

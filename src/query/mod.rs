@@ -11,6 +11,7 @@
 //! | `querier` | [`Querier`]: one state of the store, over one range |
 //! | `series_set` | [`SeriesSet`], [`Series`]: in label order, streaming |
 //! | `samples` | [`Samples`]: lazily decoded, merged, trimmed |
+//! | `values` | the values of a label, of several sources |
 //! | `context` | what all that comes from one `select` shares |
 //!
 //! # Invariants
@@ -32,6 +33,7 @@ mod samples;
 mod series_set;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub(crate) use context::Limits;
 pub use querier::Querier;

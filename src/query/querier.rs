@@ -10,6 +10,7 @@ use crate::source::{SeriesMerge, Source};
 
 use super::context::{Context, Limits};
 use super::series_set::SeriesSet;
+use super::values::Values;
 
 /// Reads the store as it was when the querier was made, between two times.
 ///
@@ -201,28 +202,61 @@ impl Querier {
     /// # Errors
     /// Damage, an I/O error, a cancellation.
     pub fn label_values(&self, name: &str, selector: &Selector) -> Result<Vec<String>> {
-        let mut out: Vec<String> = Vec::new();
-        self.each(|source| {
-            let values = source.label_values(name, selector.matchers(), &self.cancel)?;
-            match out.is_empty() {
-                true => out = values,
-                false => {
-                    // Two sorted runs: a sort that finds runs merges them.
-                    out.extend(values);
-                    out.sort();
-                    out.dedup();
-                }
-            }
-            Ok(())
-        })?;
+        let mut out = Vec::new();
+        self.each_label_value(name, selector, |value| out.push(value.to_owned()))?;
         Ok(out)
+    }
+
+    /// Calls `f` with each of the [`label_values`](Querier::label_values), in order: for labels of many values, of which no string
+    /// of its own is made.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use silverback::*;
+    /// # let db = Db::open(dir.path(), Options::default().max_future(None))?;
+    /// # let mut app = db.appender()?;
+    /// # let up = app.append(&labels!("up", "job" => "node")?, 1_000, 1.0)?;
+    /// # app.commit()?;
+    /// let (mut values, mut bytes) = (0, 0);
+    /// db.querier(TimeRange::ALL)?.each_label_value("job", &"up".parse()?, |value| {
+    ///     values += 1;
+    ///     bytes += value.len();
+    /// })?;
+    /// assert_eq!((values, bytes), (1, 4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Damage, an I/O error, a cancellation; some values may have been given before.
+    pub fn each_label_value(&self, name: &str, selector: &Selector, mut f: impl FnMut(&str)) -> Result<()> {
+        let (matchers, cancel) = (selector.matchers(), &self.cancel);
+        let mut sources = self.sources().peekable();
+        let first = sources.next();
+        if let (Some(only), None) = (first, sources.peek()) {
+            cancel.check()?;
+            return only.each_label_value(name, matchers, cancel, &mut f);
+        }
+        let mut of_sources = Vec::new();
+        for source in first.into_iter().chain(sources) {
+            cancel.check()?;
+            let mut values = Values::default();
+            source.each_label_value(name, matchers, cancel, &mut |value| values.push(value))?;
+            of_sources.push(values);
+        }
+        Values::united(of_sources).iter().for_each(f);
+        Ok(())
+    }
+
+    /// The sources that overlap the range.
+    fn sources(&self) -> impl Iterator<Item = &dyn Source> {
+        self.state.sources.iter().map(|source| &**source).filter(|s| s.time_range().overlaps(self.range))
     }
 
     /// Asks each source that overlaps the range.
     fn each(&self, mut ask: impl FnMut(&dyn Source) -> Result<()>) -> Result<()> {
-        for source in self.state.sources.iter().filter(|s| s.time_range().overlaps(self.range)) {
+        for source in self.sources() {
             self.cancel.check()?;
-            ask(&**source)?;
+            ask(source)?;
         }
         Ok(())
     }

@@ -1,12 +1,15 @@
 //! Goal: queries answer exactly what a naive model answers, lazily, and fail as they promise.
 //! Method: random sources against the model; counted decodes; damage, ceilings, cancellation.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{ErrorKind, Result};
-use crate::model::{Cancel, Columns, Labels, MatchOp, Matcher, Sample, Selector, TimeRange};
-use crate::source::testing::{MemorySource, Rng, as_sources, model, random_sources, series};
+use crate::format::chunk::EncodedChunk;
+use crate::model::{Cancel, Columns, Labels, MatchOp, Matcher, Metadata, Sample, Selector, TimeRange};
+use crate::source::testing::{MemorySource, Rng, as_sources, encoded, model, random_sources, series};
+use crate::source::{ChunkData, ChunkHandle, SeriesStream, Source, SourceSeries};
 
 use super::{Limits, Querier, Samples, Series};
 
@@ -284,4 +287,91 @@ fn labels_are_united_sorted_and_unique() {
     let selector = Selector::from_matchers([only_b]).unwrap();
     assert_eq!(querier.label_values("y", &selector).unwrap(), ["x"]);
     assert_eq!(querier.select(&selector).unwrap().count(), 2);
+}
+
+/// A source of very many series, each made when it is asked for.
+#[derive(Debug)]
+struct Endless {
+    chunk: Arc<EncodedChunk>,
+    /// The number of the next.
+    next: u64,
+    made: Arc<AtomicU64>,
+}
+
+impl Source for Endless {
+    fn time_range(&self) -> TimeRange {
+        (0..10).into()
+    }
+
+    fn precedence(&self) -> u64 {
+        1
+    }
+
+    fn select(&self, _: &[Matcher], _: TimeRange, cancel: &Cancel) -> Result<Box<dyn SeriesStream>> {
+        cancel.check()?;
+        Ok(Box::new(Endless { chunk: Arc::clone(&self.chunk), next: 0, made: Arc::clone(&self.made) }))
+    }
+
+    fn label_names(&self, _: &[Matcher], _: &Cancel, _: &mut BTreeSet<String>) -> Result<()> {
+        Ok(())
+    }
+
+    fn label_values(&self, _: &str, _: &[Matcher], _: &Cancel) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn metadata(&self, _: &str) -> Result<Option<Metadata>> {
+        Ok(None)
+    }
+
+    fn families(&self) -> Result<Vec<(String, Metadata)>> {
+        Ok(Vec::new())
+    }
+}
+
+impl SeriesStream for Endless {
+    fn next(&mut self) -> Result<Option<SourceSeries>> {
+        self.made.fetch_add(1, Ordering::Relaxed);
+        self.next += 1;
+        let labels = series(&format!("{:012}", self.next));
+        let data = ChunkData::Memory(Arc::clone(&self.chunk));
+        let chunks = vec![ChunkHandle { min_t: 0, max_t: 9, rows: 10, data }];
+        Ok(Some(SourceSeries { labels, chunks, deleted: Arc::default() }))
+    }
+}
+
+#[test]
+fn series_stream_and_a_limit_or_a_cancellation_asks_for_no_more() {
+    let made = Arc::new(AtomicU64::new(0));
+    let chunk = Arc::new(encoded(&line(0, 10)));
+    let source: Arc<dyn Source> = Arc::new(Endless { chunk, next: 0, made: Arc::clone(&made) });
+    let cancel = Cancel::default();
+    let querier =
+        Querier::new(vec![source], TimeRange::ALL, Limits::NONE, None, Arc::new(())).cancel(&cancel);
+    let asked = || made.swap(0, Ordering::Relaxed);
+
+    let mut set = querier.select(&Selector::all()).unwrap();
+    assert_eq!(asked(), 1);
+    for _ in 0..1_000 {
+        assert_eq!(set.next().unwrap().unwrap().samples().count(), 10);
+        assert_eq!(asked(), 1, "a series for each that is given out: no more are held");
+    }
+    let limited: Vec<_> = querier.clone().max_series(7).select(&Selector::all()).unwrap().collect();
+    assert_eq!((limited.len(), asked()), (8, 9), "seven, the error, and one in hand");
+    let mut samples = 0;
+    for series in querier.clone().max_samples(25).select(&Selector::all()).unwrap() {
+        match series.unwrap().samples().collect::<Result<Vec<_>>>() {
+            Ok(some) => samples += some.len(),
+            Err(error) => {
+                assert_eq!((error.kind(), samples), (ErrorKind::Ceiling, 20));
+                break;
+            }
+        }
+    }
+    assert_eq!(asked(), 4);
+
+    cancel.cancel();
+    assert_eq!(set.next().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+    assert!(set.next().is_none());
+    assert_eq!(asked(), 0);
 }
