@@ -59,6 +59,7 @@ pub(crate) enum What {
     /// Example: silverback bench compact --db /tmp/bench --series 2000 --scrapes 3000
     #[command(verbatim_doc_comment)]
     Compact(Run),
+    Merge(Merge),
     /// Open a database after a crash
     ///
     /// Measures opening what a process left that ended without a word, with all samples in the log: how long until the
@@ -107,6 +108,9 @@ pub(crate) struct Write {
     /// Flush and merge in the background meanwhile, as in a service
     #[arg(long)]
     pub(crate) maintain: bool,
+    /// MiB a second that merges may write beside the appends, 0 for no limit [default: the store's own]
+    #[arg(long, value_name = "MIB", requires = "maintain", value_parser = clap::value_parser!(u64).range(0..=65_536))]
+    pub(crate) merge_rate: Option<u64>,
     #[command(flatten)]
     pub(crate) run: Run,
 }
@@ -177,6 +181,42 @@ pub(crate) struct History {
     pub(crate) again: bool,
     /// Make the database and measure nothing
     #[arg(long, hide = true, conflicts_with = "again")]
+    pub(crate) prepare: bool,
+    /// Print the figures as one JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Merge blocks into one
+///
+/// Measures opening a database of some blocks, one merge of all of them, the result's being read back included, and closing. The
+/// blocks come one after the other and are of columns, as earlier merges leave them, so that most of it is copied; with --overlap
+/// their rows take turns, and are as a load wrote them. The peak of memory is that of the merge, mapped files included. Does not
+/// measure flushes, deletes, or appending meanwhile.
+///
+/// Examples:
+///   silverback bench merge --db /tmp/bench --series 10000 --samples 5000
+///   silverback bench merge --db /tmp/bench --series 10000 --samples 5000 --overlap
+///   silverback bench merge --db /tmp/bench --series 2000000 --samples 2 --blocks 2 --overlap
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Merge {
+    #[command(flatten)]
+    pub(crate) db: DbArg,
+    /// Series
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    pub(crate) series: u32,
+    /// Samples of each series in each block
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) samples: u32,
+    /// Blocks
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..=9))]
+    pub(crate) blocks: u32,
+    /// Samples of all blocks take turns
+    #[arg(long)]
+    pub(crate) overlap: bool,
+    /// Make the database and measure nothing
+    #[arg(long, hide = true)]
     pub(crate) prepare: bool,
     /// Print the figures as one JSON object on stdout
     #[arg(long)]

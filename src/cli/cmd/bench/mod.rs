@@ -19,6 +19,7 @@
 //! | `label_sets` | where it has label sets from |
 //! | `selections` | what is asked, of each kind of matcher |
 //! | `history` | a long retention |
+//! | `merge` | blocks into one |
 //! | `select` | series among millions |
 //! | `postings` | those series, and what is asked |
 //! | `runs` | import, query, compact, recover |
@@ -34,6 +35,7 @@ pub(crate) mod args;
 mod data;
 mod history;
 mod label_sets;
+mod merge;
 mod meter;
 mod postings;
 mod prepare;
@@ -59,6 +61,8 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<u8, Failure> {
         What::History(a) if a.again => {}
         What::History(a) => refuse_used(&a.db.dir)?,
         What::Select(a) => refuse_used(&a.db.dir)?,
+        What::Merge(a) if a.prepare => {}
+        What::Merge(a) => refuse_used(&a.db.dir)?,
         What::Import(a) | What::Query(a) | What::Compact(a) | What::Recover(a) => refuse_used(&a.db.dir)?,
     }
     match &args.what {
@@ -69,6 +73,7 @@ pub(crate) fn run(args: &Bench, context: &Context) -> Result<u8, Failure> {
         What::Select(a) => select::run(a, context),
         What::History(a) => history::run(a, context),
         What::Compact(a) => runs::compact(a, context),
+        What::Merge(a) => merge::run(a, context),
         What::Recover(a) => runs::recover(a, context),
     }
 }

@@ -58,12 +58,12 @@ pub(crate) fn elsewhere(what: Prepared, run: &Run) -> Result<(), Failure> {
     }
 }
 
-/// Has another process make what a benchmark of this name needs, so that its memory is not in the figures.
+/// Has another process make what a benchmark of this name (and further words) needs, so that its memory is not in the figures.
 pub(crate) fn make(name: &str, dir: &Path, flags: &[(&str, u32)]) -> Result<(), Failure> {
     let own =
         std::env::current_exe().map_err(|e| Failure::refused(format!("cannot find this program: {e}")))?;
     let mut command = Command::new(&own);
-    command.args(["--quiet", "bench", name, "--prepare", "--db"]).arg(dir);
+    command.args(["--quiet", "bench"]).args(name.split(' ')).args(["--prepare", "--db"]).arg(dir);
     for (flag, n) in flags {
         command.arg(flag).arg(n.to_string());
     }

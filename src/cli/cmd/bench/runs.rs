@@ -223,6 +223,11 @@ pub(crate) fn compact(args: &Run, context: &Context) -> Result<u8, Failure> {
         ("blocks", json!(after.blocks)),
         ("bytes_before", json!(before.wal_bytes)),
         ("bytes_out", json!(after.block_bytes)),
+        ("flushed_bytes", json!(after.new_block_bytes)),
+        ("merge_read_bytes", json!(after.merge_read_bytes)),
+        ("merge_written_bytes", json!(after.merge_written_bytes)),
+        ("merge_peak_bytes", json!(after.merge_peak_bytes)),
+        ("write_amplification", json!(after.write_amplification())),
         ("disk_bytes", json!(bytes_under(&args.db.dir)?)),
     ] {
         figures.insert(name.to_owned(), value);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use silverback::{Labels, Querier, Selector, TimeRange};
+use silverback::{Cancel, ErrorKind, Labels, Querier, Selector, TimeRange};
 
 use super::args::Select;
 use super::meter::{anonymous_bytes, bytes_under, cpu, seconds};
@@ -58,12 +58,28 @@ pub(crate) fn run(args: &Select, context: &Context) -> Result<u8, Failure> {
         let found = querier.label_values("i", &Selector::all())?;
         super::compare("values of i", found.len() as u64, u64::from(shape.values))
     })?;
+    let streamed = sampled(RUNS, || {
+        let mut found = 0;
+        querier.each_label_value("i", &Selector::all(), |value| {
+            std::hint::black_box(value);
+            found += 1;
+        })?;
+        super::compare("values of i", found, u64::from(shape.values))
+    })?;
+    let stopped = cancelled(&querier)?;
     let stats = opened.db.stats();
     let on_disk = bytes_under(dir)?;
     context.note(format_args!(
-        "opened in {}; {} values of i in {}; {} of memory that is no file's; {} of blocks",
+        "{} selections ended {:.3} ms after they were cancelled, at most {:.3} ms",
+        stopped.wall.len(),
+        ms(at(&stopped.wall, 50)),
+        ms(at(&stopped.wall, 100)),
+    ));
+    context.note(format_args!(
+        "opened in {}; {} values of i in {}, as strings in {}; {} of memory that is no file's; {} of blocks",
         opening.text(),
         shape.values,
+        streamed.text(),
         values.text(),
         after.map_or_else(|| "an unknown amount".to_owned(), bytes),
         bytes(stats.block_bytes),
@@ -79,6 +95,8 @@ pub(crate) fn run(args: &Select, context: &Context) -> Result<u8, Failure> {
             "disk_bytes": on_disk,
             "open": opening.json(),
             "label_values": values.json(),
+            "each_label_value": streamed.json(),
+            "cancelled": stopped.json(),
             "anonymous_bytes_before": before,
             "anonymous_bytes_after": after,
             "cpu_s": seconds(cpu()),
@@ -118,7 +136,6 @@ impl Times {
 
     /// For people: the median by CPU, and the 99th percentile of the wall.
     pub(crate) fn text(&self) -> String {
-        let ms = |d: Duration| d.as_secs_f64() * 1e3;
         format!("{:.3} ms (p99 {:.3})", ms(at(&self.cpu, 50)), ms(at(&self.wall, 99)))
     }
 
@@ -128,9 +145,14 @@ impl Times {
             "runs": self.wall.len(),
             "p50_s": seconds(at(&self.wall, 50)),
             "p99_s": seconds(at(&self.wall, 99)),
+            "max_s": seconds(at(&self.wall, 100)),
             "p50_cpu_s": seconds(at(&self.cpu, 50)),
         })
     }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// The time below which so many hundredths of sorted ones lie.
@@ -206,6 +228,39 @@ fn cold(
         Ok((querier, opened))
     };
     Times::of(COLD_RUNS, open, |(querier, _)| f(querier))
+}
+
+/// How long after its token was cancelled a selection ends: one that scans all values, and one that gives out all series, each
+/// cancelled at other moments. Those that were done before do not count.
+fn cancelled(querier: &Querier) -> Result<Times, Failure> {
+    let mut times = Times::default();
+    for (text, moment) in
+        [r#"{i=~".*7.*7.*"}"#, r#"{i!=""}"#].iter().flat_map(|text| (0..20).map(move |n| (text, n)))
+    {
+        let selector: Selector = text.parse()?;
+        let cancel = Cancel::default();
+        let canceller = {
+            let cancel = cancel.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_micros(500 + 1_500 * moment));
+                let now = Instant::now();
+                cancel.cancel();
+                now
+            })
+        };
+        let listed = querier
+            .clone()
+            .cancel(&cancel)
+            .select(&selector)
+            .and_then(|set| set.map(|series| series.map(|_| 1)).sum::<silverback::Result<u64>>());
+        let ended = Instant::now();
+        let Ok(asked) = canceller.join() else { continue };
+        if listed.is_err_and(|e| e.kind() == ErrorKind::Cancelled) {
+            times.wall.push(ended.saturating_duration_since(asked));
+        }
+    }
+    times.wall.sort_unstable();
+    Ok(times)
 }
 
 /// The numbers of all series, and the first series.

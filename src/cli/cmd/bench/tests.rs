@@ -88,6 +88,7 @@ fn write_stores_every_sample_whatever_the_threads() {
             threads,
             sync: args::Sync::Never,
             maintain: threads > 1,
+            merge_rate: None,
             run: small(&dir.path().join("db")),
         };
         assert_eq!(write::run(&args, &Context::new(true)), Ok(0));
@@ -109,6 +110,7 @@ fn labels_come_from_a_file_of_objects() {
         threads: 1,
         sync: args::Sync::Never,
         maintain: false,
+        merge_rate: None,
         run,
     };
     assert_eq!(write::run(&args, &Context::new(true)), Ok(0));
@@ -151,4 +153,20 @@ fn a_history_has_all_its_samples() {
     assert_eq!(history::run(&args, &context), Ok(0));
     (args.prepare, args.again) = (false, true);
     assert_eq!(history::run(&args, &context), Ok(0));
+}
+
+#[test]
+fn a_merge_takes_all_blocks_at_once() {
+    for overlap in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let db = DbArg { dir: dir.path().join("db") };
+        let mut args =
+            args::Merge { db, series: 40, samples: 300, blocks: 4, overlap, prepare: true, json: false };
+        let context = Context::new(true);
+        assert_eq!(merge::run(&args, &context), Ok(0));
+        args.prepare = false;
+        assert_eq!(merge::measure(&args, &context), Ok(0), "one merge, and every sample is there");
+        let db = Db::open_read_only(&args.db.dir, Options::default()).unwrap();
+        assert_eq!(db.stats().blocks, if overlap { 1 } else { 2 });
+    }
 }

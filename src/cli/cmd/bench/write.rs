@@ -41,6 +41,11 @@ pub(crate) fn run(args: &Write, context: &Context) -> Result<u8, Failure> {
         true => options.maintenance(Maintenance::Background),
         false => options,
     };
+    let options = match args.merge_rate {
+        Some(0) => options.merge_rate(None),
+        Some(mib) => options.merge_rate(mib << 20),
+        None => options,
+    };
     let opened = context.write_with(&args.run.db.dir, options)?;
     let steps = Steps { data, file: file.as_ref(), cancel: context.interrupt.cancel() };
     let appended = append_all(&opened.db, &steps, shards, args.threads)?;
@@ -68,6 +73,7 @@ pub(crate) fn run(args: &Write, context: &Context) -> Result<u8, Failure> {
         ("syncs", json!(stats.syncs)),
         ("flushes", json!(stats.flushes)),
         ("merges", json!(stats.merges)),
+        ("merge_written_bytes", json!(stats.merge_written_bytes)),
         ("wal_bytes", json!(stats.wal_bytes)),
         ("head_bytes", json!(stats.head_bytes)),
         ("disk_bytes", json!(bytes_under(&args.run.db.dir)?)),
