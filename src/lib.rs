@@ -74,7 +74,7 @@
 //!
 //! # Beside an async runtime
 //!
-//! The library is synchronous and starts at most two threads of its own and a pool. What waits for the disk:
+//! The library is synchronous and starts at most three threads of its own and a pool. What waits for the disk:
 //!
 //! | never | may |
 //! |---|---|

@@ -144,6 +144,22 @@ impl Chunks {
         })
     }
 
+    /// The timestamps and the coded values of a chunk of columns.
+    pub(super) fn undecoded<'a>(
+        &self,
+        chunk: ChunkRef<'a>,
+        corrupt: &dyn Fn(DecodeError) -> Error,
+    ) -> Result<(Timestamps, &'a [u8])> {
+        let payload = Payload::decode(chunk.payload).map_err(corrupt)?;
+        let column = self.column(&payload, corrupt)?;
+        if payload.is_all_of(column.len()) {
+            return Ok((column, payload.values));
+        }
+        let mut rows = Vec::with_capacity(payload.rows);
+        payload.times(&column, &mut rows).map_err(corrupt)?;
+        Ok((rows.into(), payload.values))
+    }
+
     /// The column of timestamps that a chunk names.
     fn column(&self, payload: &Payload<'_>, corrupt: &dyn Fn(DecodeError) -> Error) -> Result<Timestamps> {
         self.times.column(payload.column)?.ok_or_else(|| corrupt(payload.without_column()))
@@ -160,14 +176,8 @@ impl ChunkStore for Chunks {
             if chunk.coding == Coding::Gorilla {
                 return Ok(EncodedChunk { encoding: Encoding::Gorilla, payload: chunk.payload.to_vec() });
             }
-            let payload = Payload::decode(chunk.payload).map_err(corrupt)?;
-            let mut t = self.column(&payload, corrupt)?;
-            if !payload.is_all_of(t.len()) {
-                let mut rows = Vec::with_capacity(payload.rows);
-                payload.times(&t, &mut rows).map_err(corrupt)?;
-                t = rows.into();
-            }
-            Ok(EncodedChunk { encoding: Encoding::Columns(t), payload: payload.values.to_vec() })
+            let (t, values) = self.undecoded(chunk, corrupt)?;
+            Ok(EncodedChunk { encoding: Encoding::Columns(t), payload: values.to_vec() })
         })
     }
 }

@@ -38,9 +38,11 @@
 //! | `reader` | series with their labels, by number |
 //! | `view` | a block as a [`Source`](crate::source::Source), with deletions |
 //! | `verify` | every byte of every file |
+//! | `digest` | what was written, to be compared when it is read back |
 //! | `parts` | what the bytes are |
 
 mod chunks;
+mod digest;
 mod index;
 mod pairs;
 mod parts;
@@ -62,6 +64,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) use crate::format::block_meta::BlockMeta;
+pub(crate) use digest::Made;
 pub(crate) use parts::{Parts, part_names};
 pub(crate) use unit::ReadMode;
 pub(crate) use view::{BlockView, Deletion};

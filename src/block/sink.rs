@@ -56,6 +56,9 @@ impl Sink {
     }
 
     fn flush(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         let appended = self.file.append(&self.buffer);
         appended.map_err(|fault| Error::io("write", &self.path, fault.error))?;
         self.written += self.buffer.len() as u64;

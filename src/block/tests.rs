@@ -59,7 +59,7 @@ fn write_at(fs: &MemFs, dir: &str, model: &Model, range: TimeRange) -> BlockMeta
     for (name, metadata) in families() {
         writer.add_family(&name, &metadata).unwrap();
     }
-    writer.finish().unwrap()
+    writer.finish().unwrap().meta
 }
 
 fn write(model: &Model) -> MemFs {
@@ -602,7 +602,7 @@ fn the_writer_refuses_what_is_no_block_and_stays_usable() {
     assert!(writer.add_family("", &Metadata::default()).is_err());
     assert!(writer.add_family("f", &Metadata { help: "x".repeat(65_536), ..Metadata::default() }).is_err());
     writer.add(&labels(4), &[new_chunk(&[(999, 1.0)])]).unwrap();
-    let meta = writer.finish().unwrap();
+    let meta = writer.finish().unwrap().meta;
     assert_eq!((meta.series, meta.samples, meta.chunks, meta.min_t, meta.max_t), (2, 3, 2, 10, 999));
     assert!(Writer::create(Arc::new(fs), DIR.into(), options(TimeRange::new(5, 5))).is_err());
 }
@@ -638,7 +638,7 @@ fn a_full_disk_at_any_place_is_an_error_and_is_cleaned_up() {
             for (name, metadata) in families() {
                 writer.add_family(&name, &metadata)?;
             }
-            writer.finish()
+            writer.finish().map(|made| made.meta)
         };
         assert_eq!(fill().unwrap_err().kind(), ErrorKind::NoSpace, "at {limit}");
         assert_eq!(fs.stat(Path::new(DIR)).unwrap(), None);

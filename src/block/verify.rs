@@ -16,16 +16,18 @@
 use std::collections::BTreeSet;
 
 use super::chunks::{Chunks, Group};
+use super::digest::{Digest, Seen};
 use super::index::{Found, PageRef};
 use super::reader::SeriesReader;
 use super::{Block, META_FILE};
 use crate::env;
 use crate::error::{DecodeError, DecodeReason, Error, Result};
 use crate::format::block_meta::{self, BlockMeta};
-use crate::format::chunk::Coding;
+use crate::format::chunk::{ChunkRef, Coding};
 use crate::format::chunk_group::{self, HEADER_BYTES};
 use crate::format::columns::Payload;
 use crate::format::directory_page::Kind;
+use crate::format::gorilla;
 use crate::format::pairs_filter;
 use crate::format::series_page::SeriesChunk;
 use crate::format::terms_page::{Page, Postings, Term};
@@ -42,18 +44,7 @@ impl Block {
     /// # Errors
     /// Cancellation, and nothing else: what cannot be read is a fault.
     pub(crate) fn verify(&self, cancel: &Cancel, faults: &mut Vec<Error>) -> Result<u64> {
-        let mut check = Check {
-            block: self,
-            cancel,
-            faults: Vec::new(),
-            end: 0,
-            incidences: 0,
-            sum: 0,
-            postings_whole: true,
-            series_whole: true,
-            columns: BTreeSet::new(),
-            times_whole: true,
-        };
+        let mut check = Check::new(self, cancel, None);
         let ended = check.run();
         faults.append(&mut check.faults);
         match ended {
@@ -64,6 +55,13 @@ impl Block {
             }
             Ok(()) => Ok(self.bytes()),
         }
+    }
+
+    /// As [`verify`](Block::verify), but that no values are decoded: a digest of all that stands in the files, and the first fault.
+    pub(super) fn digest(&self, cancel: &Cancel) -> Result<(Digest, Option<Error>)> {
+        let mut check = Check::new(self, cancel, Some(Digest::default()));
+        check.run()?;
+        Ok((check.digest.unwrap_or_default(), check.faults.into_iter().next()))
     }
 }
 
@@ -82,6 +80,8 @@ struct Check<'a> {
     /// Where sound columns of timestamps stand, and whether all are sound.
     columns: BTreeSet<u64>,
     times_whole: bool,
+    /// If that is asked for; then values are not decoded.
+    digest: Option<Digest>,
 }
 
 /// The walk over the dictionary: what the entry before was.
@@ -113,7 +113,23 @@ struct ChunkWalk {
     hull: Option<(i64, i64)>,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(block: &'a Block, cancel: &'a Cancel, digest: Option<Digest>) -> Check<'a> {
+        Check {
+            block,
+            cancel,
+            faults: Vec::new(),
+            end: 0,
+            incidences: 0,
+            sum: 0,
+            postings_whole: true,
+            series_whole: true,
+            columns: BTreeSet::new(),
+            times_whole: true,
+            digest,
+        }
+    }
+
     fn run(&mut self) -> Result<()> {
         self.meta();
         self.times()?;
@@ -461,6 +477,9 @@ impl Check<'_> {
                 if last.as_ref().is_some_and(|last| *last >= labels) {
                     self.fault(reader.invalid(index, "the series are not in label order"));
                 }
+                if let Some(digest) = &mut self.digest {
+                    digest.series(&labels);
+                }
                 *last = Some(labels);
             }
             // A damaged leaf of the dictionary was reported once already.
@@ -499,7 +518,7 @@ impl Check<'_> {
             }
         }
         let base = c.group.saturating_add(4).saturating_add(u64::from(c.within));
-        match walk.decode(chunks, c, base) {
+        match walk.decode(chunks, c, base, self.digest.as_mut()) {
             Ok(true) => {}
             Ok(false) => {
                 self.fault(chunks.file().invalid("chunk", base, "rows or times are not as the index says"));
@@ -554,6 +573,9 @@ impl Check<'_> {
                         ));
                     }
                     self.expect("families_page", leaf.offset, u64::from(leaf.bytes));
+                    if let Some(digest) = &mut self.digest {
+                        page.families.iter().for_each(|(name, metadata)| digest.family(name, metadata));
+                    }
                     next = u32::try_from(page.families.len()).ok().and_then(|n| page.first.checked_add(n));
                     last = page.families.into_iter().next_back().map(|(name, _)| name);
                 }
@@ -580,8 +602,14 @@ impl ChunkWalk {
         self.at = None;
     }
 
-    /// Decodes the chunk of the open group; whether it is what the index says.
-    fn decode(&mut self, chunks: &Chunks, c: &SeriesChunk, base: u64) -> Result<bool> {
+    /// Decodes the chunk of the open group, or takes it into the digest; whether it is what the index says.
+    fn decode(
+        &mut self,
+        chunks: &Chunks,
+        c: &SeriesChunk,
+        base: u64,
+        digest: Option<&mut Digest>,
+    ) -> Result<bool> {
         let Some(group) = &self.group else { return Ok(false) };
         let corrupt = |e| chunks.file().corrupt(base, e);
         let chunk = chunk_group::chunk_at(group.body(), c.within).map_err(corrupt)?;
@@ -592,7 +620,13 @@ impl ChunkWalk {
         };
         self.used.extend(self.last_column);
         self.columns.clear();
-        let decoded = chunks.decode_chunk(chunk, TimeRange::ALL, &corrupt, &mut self.columns);
+        let decoded = match digest {
+            Some(digest) => digest_chunk(chunks, chunk, c, &corrupt, digest),
+            None => chunks.decode_chunk(chunk, TimeRange::ALL, &corrupt, &mut self.columns).map(|()| {
+                let t = &self.columns.t;
+                (t.len() as u64, t.first(), t.last()) == (u64::from(c.rows), Some(&c.min_t), Some(&c.max_t))
+            }),
+        };
         let mut bytes = Vec::new();
         chunk.encode(&mut bytes);
         let after = u32::try_from(bytes.len()).ok().and_then(|n| c.within.checked_add(n));
@@ -604,10 +638,26 @@ impl ChunkWalk {
         self.chunks += 1;
         let (min_t, max_t) = self.hull.unwrap_or((c.min_t, c.max_t));
         self.hull = Some((min_t.min(c.min_t), max_t.max(c.max_t)));
-        decoded?;
-        let t = &self.columns.t;
-        Ok((t.len() as u64, t.first(), t.last()) == (u64::from(c.rows), Some(&c.min_t), Some(&c.max_t)))
+        decoded
     }
+}
+
+/// Takes a chunk into the digest; whether its head is what the index says.
+fn digest_chunk(
+    chunks: &Chunks,
+    chunk: ChunkRef<'_>,
+    c: &SeriesChunk,
+    corrupt: &dyn Fn(DecodeError) -> Error,
+    digest: &mut Digest,
+) -> Result<bool> {
+    let (min_t, max_t, rows) = (c.min_t, c.max_t, c.rows);
+    if chunk.coding == Coding::Gorilla {
+        digest.seen(&Seen { min_t, max_t, rows, times: None, coded: chunk.payload });
+        return Ok(gorilla::rows(chunk.payload).map_err(corrupt)? == rows);
+    }
+    let (times, coded) = chunks.undecoded(chunk, corrupt)?;
+    digest.seen(&Seen { min_t, max_t, rows, times: Some(&times), coded });
+    Ok((times.len() as u64, times.first(), times.last()) == (u64::from(rows), Some(&min_t), Some(&max_t)))
 }
 
 /// Spreads one incidence over 64 bits (the finaliser of splitmix64), so that sums of different sets differ.

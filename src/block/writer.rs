@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::digest::{Digest, Made};
 use super::pairs::{Order, Pairs, Slot};
 use super::sink::Sink;
 use super::time_table::TimeTable;
@@ -40,7 +41,7 @@ use crate::format::pairs_filter::{self, Builder as Filter};
 use crate::format::postings_list::{self, MAX_INLINE_IDS};
 use crate::format::series_page::{self, MAX_CHUNKS, SeriesChunk};
 use crate::format::terms_page::{self, NewPostings};
-use crate::model::{Labels, Lsn, Metadata, TimeRange};
+use crate::model::{Cancel, Labels, Lsn, Metadata, TimeRange};
 
 /// Postings that are gathered in memory at a time (four bytes each).
 const POSTINGS_AT_A_TIME: usize = 16_777_216;
@@ -91,6 +92,9 @@ pub(crate) struct Writer {
     current: Current,
     families: BTreeMap<String, Metadata>,
     totals: Totals,
+    /// Of what was added.
+    digest: Digest,
+    cancel: Cancel,
     state: State,
 }
 
@@ -156,9 +160,9 @@ impl SeriesSink for Writer {
 }
 
 impl BlockSink for Writer {
-    type Meta = BlockMeta;
+    type Meta = Made;
 
-    fn finish(self) -> Result<BlockMeta> {
+    fn finish(self) -> Result<Made> {
         Writer::finish(self)
     }
 }
@@ -187,12 +191,19 @@ impl Writer {
             current: Current::default(),
             families: BTreeMap::new(),
             totals: Totals::default(),
+            digest: Digest::default(),
+            cancel: Cancel::default(),
             state: State::Open,
         };
         let mut chunks = Sink::create(writer.fs.as_ref(), writer.dir.join(CHUNKS_FILE))?;
         chunk_group::encode_header(options.salt, chunks.buffer());
         writer.chunks = Some(chunks);
         Ok(writer)
+    }
+
+    /// Ends [`finish`](Writer::finish) early, if cancelled.
+    pub(crate) fn heed(&mut self, cancel: &Cancel) {
+        self.cancel = cancel.clone();
     }
 
     /// Adds the next series in label order, with at least one chunk, disjoint and in time order; or more
@@ -208,6 +219,7 @@ impl Writer {
             self.current.close(&mut self.chunk_records);
             let id = self.totals.series;
             self.add_pairs(id, labels)?;
+            self.digest.series(labels);
             self.last = Some(labels.clone());
             self.totals.series = id + 1;
         }
@@ -229,7 +241,7 @@ impl Writer {
 
     /// Writes the index and the meta file, and makes all of it durable, the entries of the
     /// directory included (its own entry in its parent is the caller's to sync).
-    pub(crate) fn finish(mut self) -> Result<BlockMeta> {
+    pub(crate) fn finish(mut self) -> Result<Made> {
         self.check_open()?;
         self.state = State::Failed;
         self.current.close(&mut self.chunk_records);
@@ -250,7 +262,8 @@ impl Writer {
         sink.finish()?;
         self.fs.sync_dir(&self.dir).map_err(|e| Error::io("sync the directory", &self.dir, e))?;
         self.state = State::Finished;
-        Ok(meta)
+        self.families.iter().for_each(|(name, metadata)| self.digest.family(name, metadata));
+        Ok(Made { meta, digest: self.digest })
     }
 
     /// Removes what was written so far, as dropping does.
@@ -262,6 +275,14 @@ impl Writer {
         match self.state {
             State::Open => Ok(()),
             _ => Err(invalid("an earlier write to this block failed").at(&self.dir)),
+        }
+    }
+
+    /// Looks at the token with each 256th of many.
+    fn check_cancelled(&self, number: u32) -> Result<()> {
+        match number.is_multiple_of(256) {
+            true => self.cancel.check(),
+            false => Ok(()),
         }
     }
 
@@ -330,6 +351,7 @@ impl Writer {
         let start = self.options.range.start();
         for c in chunks {
             let (group, within) = self.push_chunk(c)?;
+            self.digest.chunk(c);
             self.current.chunks += 1;
             self.current.max_t = c.max_t;
             let out = &mut self.current.records;
@@ -425,7 +447,8 @@ impl Writer {
         while from < order.slots.len() {
             let (to, gathered) = self.gather(order, from)?;
             let mut rest = gathered.as_slice();
-            for &slot in order.slots.get(from..to).unwrap_or_default() {
+            for (i, &slot) in (0u32..).zip(order.slots.get(from..to).unwrap_or_default()) {
+                self.check_cancelled(i)?;
                 let (ids, after) = rest.split_at_checked(self.pairs.series_count(slot)).unwrap_or_default();
                 rest = after;
                 let all = match slot {
@@ -469,6 +492,7 @@ impl Writer {
         let mut ids = vec![0u32; sum];
         let mut r = Reader::new("block writer", &self.pair_records);
         for id in 0..self.totals.series {
+            self.check_cancelled(id)?;
             for _ in 0..r.varint32().map_err(lost)? {
                 let ordinal = order.ordinals.get(r.varint32().map_err(lost)? as usize);
                 let index = ordinal.and_then(|&o| (o as usize).checked_sub(from));
@@ -493,6 +517,7 @@ impl Writer {
         let mut first = 0;
         let (mut pairs, mut chunks) = (Vec::new(), Vec::new());
         for id in 0..self.totals.series {
+            self.check_cancelled(id)?;
             read_pairs(&mut pair_records, &order.ordinals, &mut pairs)?;
             read_chunks(&mut chunk_records, start, &mut chunks)?;
             if page.push(&pairs, &chunks) {

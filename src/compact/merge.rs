@@ -14,19 +14,31 @@
 //!   chunk takes the next chunk with it, so that merging again and again leaves no crumbs;
 //! - into chunks of columns at the borders of windows of time (see `window`). A small one takes the next with it if that is in the same window.
 //!
-//! Memory: the coded chunks of one series, the chunks of it that overlap at one time, one batch.
+//! Series are taken in batches of [`BATCH_SERIES`] or [`BATCH_SAMPLES`], whichever is full first:
+//!
+//! ```text
+//!   this thread     read 1 │ read 2        │ write 1, read 3 │ write 2, read 4 │ …
+//!   the pool               │ code 1 ·····  │ code 2 ·····    │ code 3 ·····    │ …
+//! ```
+//!
+//! What is written depends on the series alone, and comes in their order, whoever coded it. What was coded anew is decoded again
+//! and compared, before it leaves the processor that coded it.
+//!
+//! Memory: three batches (chunks to be read are places, not bytes; of coded columns the timestamps are shared), and for each
+//! thread the chunks of one series that overlap at one time.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::block::{NewChunk, SeriesSink, Writer};
+use rayon::prelude::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+
+use crate::block::{Made, NewChunk, SeriesSink, Writer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::block_meta::BlockMeta;
 use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::columns::values;
 use crate::format::gorilla;
-use crate::model::{Cancel, Columns, Metadata, TimeRange};
+use crate::model::{Cancel, Columns, Labels, Metadata, TimeRange};
 use crate::source::{Piece, SampleMerge, SeriesMerge, Source, visible};
 
 use super::window;
@@ -35,8 +47,39 @@ use super::window;
 pub(crate) const CHUNK_ROWS: usize = 120;
 /// A chunk with fewer rows is merged with its neighbours.
 const SMALL_ROWS: usize = 60;
-/// Rows that are merged at a time.
-const BATCH_ROWS: usize = 1_024;
+/// Bytes that a chunk takes beside its values, roughly.
+const CHUNK_BYTES: u64 = 12;
+/// Rows that are merged at a time; those of two chunks wait for the next.
+const BATCH_ROWS: usize = 8_192;
+
+/// Series of a batch, at most.
+const BATCH_SERIES: usize = 1_024;
+/// Samples of a batch, roughly: one series may have more.
+const BATCH_SAMPLES: usize = 262_144;
+/// A batch with fewer samples is not worth another thread.
+const PARALLEL_SAMPLES: usize = 32_768;
+/// Series that a thread of the pool takes at least.
+const SERIES_AT_A_TIME: usize = 4;
+
+/// By what means a block is written.
+pub(crate) struct Means<'a> {
+    /// Ends it.
+    pub(crate) cancel: &'a Cancel,
+    /// Codes beside the caller.
+    pub(crate) pool: Option<&'a rayon::ThreadPool>,
+    /// Called with each some bytes that were written, and may take its time.
+    pub(crate) pace: &'a (dyn Fn(u64) + Sync),
+}
+
+impl<'a> Means<'a> {
+    /// On the caller's thread, without a rest.
+    pub(crate) fn plain(cancel: &'a Cancel) -> Means<'a> {
+        Means { cancel, pool: None, pace: &|_| {} }
+    }
+}
+
+const NOT_DECODED: &str =
+    "a chunk that was just coded does not decode to its samples: the memory or the processor is at fault";
 
 /// How chunks are to be coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +107,10 @@ pub(crate) fn write(
     range: TimeRange,
     form: Form,
     mut writer: Writer,
-    cancel: &Cancel,
-) -> Result<Option<BlockMeta>> {
-    match write_into(sources, range, form, &mut writer, cancel)?.series {
+    means: &Means<'_>,
+) -> Result<Option<Made>> {
+    writer.heed(means.cancel);
+    match write_into(sources, range, form, &mut writer, means)?.series {
         0 => {
             writer.discard();
             Ok(None)
@@ -81,24 +125,33 @@ pub(crate) fn write_into(
     sources: &[Arc<dyn Source>],
     range: TimeRange,
     form: Form,
-    sink: &mut dyn SeriesSink,
-    cancel: &Cancel,
+    sink: &mut (dyn SeriesSink + Send),
+    means: &Means<'_>,
 ) -> Result<Written> {
+    let cancel = means.cancel;
     let mut merge = SeriesMerge::open(sources, &[], range, None, cancel)?;
-    let mut packer = Packer { range, form, cancel, rows: Columns::default(), chunks: Vec::new() };
     let mut written = Written::default();
-    loop {
-        cancel.check()?;
-        let Some(merged) = merge.next()? else { break };
-        packer.pack(visible(merged.parts, range).into())?;
-        if packer.chunks.is_empty() {
-            continue;
-        }
-        sink.add(&merged.labels, &packer.chunks)?;
-        written.series += 1;
-        written.chunks += packer.chunks.len() as u64;
-        written.samples += packer.chunks.iter().map(|chunk| u64::from(chunk.rows)).sum::<u64>();
-        packer.chunks.clear();
+    let mut batch = Batch::read(&mut merge, range, cancel)?;
+    let mut packed = Vec::new();
+    while !batch.series.is_empty() || !packed.is_empty() {
+        let pool = means.pool.filter(|pool| pool.current_num_threads() > 1);
+        let pool = pool.filter(|_| batch.samples >= PARALLEL_SAMPLES);
+        let ready = std::mem::take(&mut packed);
+        let put_and_read = || -> Result<(u64, Batch)> {
+            let bytes = put(ready, sink, &mut written)?;
+            Ok((bytes, Batch::read(&mut merge, range, cancel)?))
+        };
+        let (bytes, next);
+        (packed, (bytes, next)) = match pool {
+            Some(pool) => {
+                let pack = || batch.pack_in_pool(form, range, cancel);
+                let (packed, other) = pool.install(|| rayon::join(pack, put_and_read));
+                (packed?, other?)
+            }
+            None => (batch.pack(form, range, cancel)?, put_and_read()?),
+        };
+        batch = next;
+        (means.pace)(bytes);
     }
     if written.series > 0 {
         for (name, metadata) in families(sources)? {
@@ -106,6 +159,56 @@ pub(crate) fn write_into(
         }
     }
     Ok(written)
+}
+
+/// Gives some series to the sink; how many bytes they take, roughly.
+fn put(packed: Vec<Packed>, sink: &mut (dyn SeriesSink + Send), written: &mut Written) -> Result<u64> {
+    let mut bytes = 0;
+    for (labels, chunks) in packed.iter().filter(|(_, chunks)| !chunks.is_empty()) {
+        sink.add(labels, chunks)?;
+        written.series += 1;
+        written.chunks += chunks.len() as u64;
+        written.samples += chunks.iter().map(|chunk| u64::from(chunk.rows)).sum::<u64>();
+        bytes += chunks.iter().map(|chunk| chunk.chunk.payload.len() as u64 + CHUNK_BYTES).sum::<u64>();
+    }
+    Ok(bytes)
+}
+
+/// A series with its new chunks; none if it has no samples.
+type Packed = (Labels, Vec<NewChunk>);
+
+/// Series that are coded together.
+#[derive(Default)]
+struct Batch {
+    series: Vec<(Labels, Arc<[Piece]>)>,
+    /// As many as the pieces have, what overlaps or is deleted included.
+    samples: usize,
+}
+
+impl Batch {
+    /// The next ones; none at the end.
+    fn read(merge: &mut SeriesMerge, range: TimeRange, cancel: &Cancel) -> Result<Batch> {
+        let mut batch = Batch::default();
+        while batch.series.len() < BATCH_SERIES && batch.samples < BATCH_SAMPLES {
+            cancel.check()?;
+            let Some(merged) = merge.next()? else { break };
+            let pieces: Arc<[Piece]> = visible(merged.parts, range).into();
+            batch.samples += pieces.iter().map(Piece::max_rows).sum::<usize>();
+            batch.series.push((merged.labels, pieces));
+        }
+        Ok(batch)
+    }
+
+    fn pack(self, form: Form, range: TimeRange, cancel: &Cancel) -> Result<Vec<Packed>> {
+        let mut packer = Packer::new(form, range, cancel);
+        self.series.into_iter().map(|series| packer.series(series)).collect()
+    }
+
+    fn pack_in_pool(self, form: Form, range: TimeRange, cancel: &Cancel) -> Result<Vec<Packed>> {
+        let series = self.series.into_par_iter().with_min_len(SERIES_AT_A_TIME);
+        let packer = || Packer::new(form, range, cancel);
+        series.map_init(packer, |packer, series| packer.series(series)).collect()
+    }
 }
 
 /// The families of all sources; of several that know one, the highest precedence tells.
@@ -128,9 +231,22 @@ struct Packer<'a> {
     rows: Columns,
     /// The chunks made so far, of one series.
     chunks: Vec<NewChunk>,
+    /// What was coded last, decoded.
+    decoded: Columns,
 }
 
-impl Packer<'_> {
+impl<'a> Packer<'a> {
+    fn new(form: Form, range: TimeRange, cancel: &'a Cancel) -> Packer<'a> {
+        let (rows, chunks, decoded) = (Columns::default(), Vec::new(), Columns::default());
+        Packer { range, form, cancel, rows, chunks, decoded }
+    }
+
+    /// The new chunks of a series.
+    fn series(&mut self, (labels, pieces): (Labels, Arc<[Piece]>)) -> Result<Packed> {
+        self.pack(pieces)?;
+        Ok((labels, std::mem::take(&mut self.chunks)))
+    }
+
     /// Fills `chunks` from pieces in order of `min_t`.
     fn pack(&mut self, pieces: Arc<[Piece]>) -> Result<()> {
         let mut rest = 0..pieces.len();
@@ -222,7 +338,7 @@ impl Packer<'_> {
         Ok(())
     }
 
-    /// Encodes some of the rows as a chunk.
+    /// Encodes some of the rows as a chunk, which must decode to them.
     fn cut(&mut self, rows: Range<usize>) -> Result<()> {
         let t = self.rows.t.get(rows.clone()).unwrap_or_default();
         let v = self.rows.v.get(rows).unwrap_or_default();
@@ -235,9 +351,19 @@ impl Packer<'_> {
                 EncodedChunk { encoding: Encoding::Columns(t.into()), payload: values::encode(v) }
             }
         };
+        self.decoded.clear();
+        let decodes = chunk.decode_into(&mut self.decoded).is_ok();
+        if !decodes || self.decoded.t != t || !is_same(&self.decoded.v, v) {
+            return Err(Error::new(ErrorKind::Corrupt, NOT_DECODED));
+        }
         self.chunks.push(NewChunk { min_t, max_t, rows, chunk });
         Ok(())
     }
+}
+
+/// Whether values are the same to the bit.
+fn is_same(a: &[f64], b: &[f64]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
 /// The first of `rest` and what is connected to it by shared time; `None` if there is none.

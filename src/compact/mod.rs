@@ -20,6 +20,6 @@ mod plan;
 mod retention;
 mod window;
 
-pub(crate) use merge::{Form, write};
-pub(crate) use plan::{Candidate, levels, plan};
+pub(crate) use merge::{Form, Means, write};
+pub(crate) use plan::{Candidate, Plan, levels, plan};
 pub(crate) use retention::{Keep, expired};

@@ -18,7 +18,8 @@
 //! - A level step runs only where no two blocks overlap, and takes all blocks inside a window. The
 //!   result spans the hull of its inputs, not the window; an outsider that shares time with the
 //!   hull would have to reach from a border of the window past the outermost input: it would overlap it.
-//! - Blocks published while a step runs have a higher precedence than all that it reads.
+//! - Blocks published while a step runs have a higher precedence than all that it reads, and share time with its result or do
+//!   not: they stand above it either way. Its inputs are reserved, so that nothing else takes them away meanwhile.
 //!
 //! # Why it ends
 //! Steps 1 and 2 leave fewer blocks, step 3 leaves fewer blocks with tombstones; none undoes
@@ -48,6 +49,8 @@ pub(crate) struct Candidate {
     pub(crate) series: u64,
     /// How many of them a tombstone touches.
     pub(crate) touched_series: u64,
+    /// Whether a merge reads it: it must not go before that has ended.
+    pub(crate) reserved: bool,
 }
 
 /// One rewrite.
@@ -173,7 +176,15 @@ mod tests {
     const HOUR: i64 = 3_600_000;
 
     fn block(range: TimeRange, precedence: u64) -> Candidate {
-        Candidate { range, samples: range, precedence, bytes: 1, series: 100, touched_series: 0 }
+        Candidate {
+            range,
+            samples: range,
+            precedence,
+            bytes: 1,
+            series: 100,
+            touched_series: 0,
+            reserved: false,
+        }
     }
 
     fn hours(from: i64, to: i64, precedence: u64) -> Candidate {

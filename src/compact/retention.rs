@@ -14,6 +14,7 @@
 //! that share time with it: its *release* is the latest last sample among it and (transitively)
 //! those. Age compares releases with the horizon; size drops blocks in order of release. Both keep
 //! the rule, since the release of a block is never before that of one that it may hide.
+//! A block that a merge reads has no release, and so has none that hides samples of it, since what the merge writes takes its place.
 
 use super::plan::Candidate;
 
@@ -38,6 +39,7 @@ pub(crate) fn expired(blocks: &[Candidate], keep: Keep, now_t: i64, newest_t: i6
     let mut kept_bytes = blocks.iter().fold(0u64, |sum, block| sum.saturating_add(block.bytes));
     let mut gone = Vec::new();
     for (release_t, i) in releases(blocks) {
+        let Some(release_t) = release_t else { break };
         let too_old = horizon.is_some_and(|horizon| release_t < horizon);
         let too_large = keep.max_bytes.is_some_and(|max_bytes| kept_bytes > max_bytes);
         if !too_old && !too_large {
@@ -50,11 +52,11 @@ pub(crate) fn expired(blocks: &[Candidate], keep: Keep, now_t: i64, newest_t: i6
     gone
 }
 
-/// The release of each block with its index, in the order in which blocks may go.
-fn releases(blocks: &[Candidate]) -> Vec<(i64, usize)> {
+/// The release of each block with its index, in the order in which blocks may go; those without one are last.
+fn releases(blocks: &[Candidate]) -> Vec<(Option<i64>, usize)> {
     let mut order: Vec<(usize, &Candidate)> = blocks.iter().enumerate().collect();
     order.sort_by_key(|(_, block)| block.precedence);
-    let mut known: Vec<(i64, usize, &Candidate)> = Vec::with_capacity(blocks.len());
+    let mut known: Vec<(Option<i64>, usize, &Candidate)> = Vec::with_capacity(blocks.len());
     for (i, block) in order {
         // A block without samples hides nothing and keeps nothing.
         let last_t = match block.samples.is_empty() {
@@ -62,11 +64,12 @@ fn releases(blocks: &[Candidate]) -> Vec<(i64, usize)> {
             false => block.samples.end().saturating_sub(1),
         };
         let hidden = known.iter().filter(|(_, _, lower)| lower.samples.overlaps(block.samples));
-        let release_t = hidden.fold(last_t, |latest, (release_t, ..)| latest.max(*release_t));
+        let own = (!block.reserved).then_some(last_t);
+        let release_t = hidden.fold(own, |latest, (release_t, ..)| Some(latest?.max((*release_t)?)));
         known.push((release_t, i, block));
     }
     // Stable, so that of equal releases the lower precedence goes first.
-    known.sort_by_key(|(release_t, ..)| *release_t);
+    known.sort_by_key(|(release_t, ..)| (release_t.is_none(), *release_t));
     known.into_iter().map(|(release_t, i, _)| (release_t, i)).collect()
 }
 
@@ -78,7 +81,15 @@ mod tests {
 
     fn block(start: i64, end: i64, precedence: u64) -> Candidate {
         let range = TimeRange::new(start, end);
-        Candidate { range, samples: range, precedence, bytes: 10, series: 1, touched_series: 0 }
+        Candidate {
+            range,
+            samples: range,
+            precedence,
+            bytes: 10,
+            series: 1,
+            touched_series: 0,
+            reserved: false,
+        }
     }
 
     fn by_age(retention_ms: i64) -> Keep {
@@ -128,6 +139,14 @@ mod tests {
         assert_eq!(expired(&blocks, by_age(0), 500, 500), [3], "what is hidden may go before");
         assert_eq!(expired(&blocks[..3], by_size(25), 0, 0), [0]);
         assert_eq!(expired(&blocks[..3], by_age(0), 1_000, 1_000), [0, 1, 2]);
+    }
+
+    #[test]
+    fn what_a_merge_reads_stays_and_what_hides_samples_of_it() {
+        let reserved = |b: Candidate| Candidate { reserved: true, ..b };
+        let blocks = [reserved(block(0, 100, 2)), block(50, 150, 3), block(0, 60, 1), block(200, 300, 4)];
+        assert_eq!(expired(&blocks, by_age(0), 1_000, 1_000), [2, 3], "of the others all that are past go");
+        assert_eq!(expired(&blocks, by_size(0), 0, 0), [2, 3], "and all, if that is not enough");
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! The threads of a handle: maintenance, and the syncer of an interval policy.
+//! The threads of a handle: one that flushes, one that merges, and the syncer of an interval policy.
 //!
-//! They hold the shared state, not a handle, and end when the bell says so: at close, or when the last
+//! Merges have a thread of their own, so that a flush, which makes room in the head, never waits for one. Each thread rings
+//! once it got on, since that may be work for the other. They hold the shared state, not a handle, and end when the bell says so: at close, or when the last
 //! handle is dropped.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::db::maintain::{Extent, tell_failure};
+use crate::db::maintain::tell_failure;
 use crate::db::{Maintenance, Shared, SyncPolicy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Lsn;
@@ -22,23 +23,29 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 pub(crate) struct Bell {
     state: Mutex<BellState>,
     changed: Condvar,
+    /// For who rests, and is not to be woken by a ring.
+    ends: Condvar,
 }
 
 #[derive(Default)]
 struct BellState {
-    rung: bool,
+    rings: u64,
     ended: bool,
 }
 
 impl Bell {
     /// A silent one.
     pub(crate) fn new() -> Bell {
-        Bell { state: Mutex::new(Rank::Leaf, BellState::default()), changed: Condvar::new() }
+        Bell {
+            state: Mutex::new(Rank::Leaf, BellState::default()),
+            changed: Condvar::new(),
+            ends: Condvar::new(),
+        }
     }
 
     /// Wakes maintenance.
     pub(crate) fn ring(&self) {
-        self.state.lock().rung = true;
+        self.state.lock().rings += 1;
         self.changed.notify_all();
     }
 
@@ -46,16 +53,25 @@ impl Bell {
     pub(crate) fn end(&self) {
         self.state.lock().ended = true;
         self.changed.notify_all();
+        self.ends.notify_all();
     }
 
-    /// Waits for a ring (if asked to hear it), the time or the end; whether to go on.
-    fn wait(&self, at_most: Duration, hear: bool) -> bool {
+    /// Waits for the time or the end.
+    pub(crate) fn rest(&self, time: Duration) {
+        let state = self.state.lock();
+        if !state.ended && !time.is_zero() {
+            let _either = self.ends.wait_timeout(state, time);
+        }
+    }
+
+    /// Waits for a ring after those that were heard (if asked to hear any), the time or the end; whether to go on.
+    fn wait(&self, at_most: Duration, heard: Option<&mut u64>) -> bool {
         let mut state = self.state.lock();
-        if !state.ended && (!hear || !state.rung) {
+        if !state.ended && heard.as_ref().is_none_or(|heard| **heard == state.rings) {
             (state, _) = self.changed.wait_timeout(state, at_most);
         }
-        if hear {
-            state.rung = false;
+        if let Some(heard) = heard {
+            *heard = state.rings;
         }
         !state.ended
     }
@@ -69,7 +85,8 @@ impl Threads {
     pub(crate) fn start(shared: &Arc<Shared>) -> Result<Threads> {
         let mut threads = Threads(Vec::new());
         if shared.options.maintenance == Maintenance::Background {
-            threads.spawn("silverback-maintenance", shared, maintenance)?;
+            threads.spawn("silverback-maintenance", shared, |shared| tend(shared, Shared::settle_all))?;
+            threads.spawn("silverback-merge", shared, |shared| tend(shared, Shared::merge_all))?;
             if let SyncPolicy::Interval(every) = shared.options.sync {
                 threads.spawn("silverback-sync", shared, move |shared| syncer(shared, every))?;
             }
@@ -108,11 +125,17 @@ impl Threads {
     }
 }
 
-fn maintenance(shared: &Shared) {
-    let mut pause = LOOK_EVERY;
-    while shared.bell.wait(pause, true) {
-        pause = match shared.maintain(Extent::Due, &shared.options.cancel) {
-            Ok(()) => LOOK_EVERY,
+/// Does its part of maintenance each second or when called, and tells the other threads if it got on.
+fn tend(shared: &Shared, steps: impl Fn(&Shared) -> Result<bool>) {
+    let (mut pause, mut heard) = (LOOK_EVERY, 0);
+    while shared.bell.wait(pause, Some(&mut heard)) {
+        pause = match steps(shared) {
+            Ok(progressed) => {
+                if progressed {
+                    shared.bell.ring();
+                }
+                LOOK_EVERY
+            }
             Err(e) if matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Closed | ErrorKind::Poisoned) => {
                 AFTER_FAILURE
             }
@@ -126,7 +149,7 @@ fn maintenance(shared: &Shared) {
 }
 
 fn syncer(shared: &Shared, every: Duration) {
-    while shared.bell.wait(every, false) {
+    while shared.bell.wait(every, None) {
         // A failure poisons the handle, which the next commit reports too.
         if shared.sync_through(shared.head.visible()).is_err() {
             shared.tell_poison();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::block::{Writer, WriterOptions};
 use crate::bulk::{BulkRef, Loader, LoaderOptions};
 use crate::db::appender::check_metadata;
-use crate::db::maintain::salt;
+use crate::db::counters::count_many;
+use crate::db::merge::salt;
 use crate::db::publish::Edit;
 use crate::db::version::LiveBlock;
 use crate::db::{Committed, Db, Shared, Workers};
@@ -158,12 +159,13 @@ fn finish(shared: &Shared, loader: Loader, made: &mut Vec<Made>) -> Result<Commi
     };
     let loaded = loader.finish(&mut make)?;
     let mut blocks = Vec::new();
-    for (_, meta) in &loaded.blocks {
-        let Some(m) = made.iter().find(|m| m.range == meta.range) else { continue };
+    for (_, finished) in &loaded.blocks {
+        let Some(m) = made.iter().find(|m| m.range == finished.meta.range) else { continue };
         let unfinished = shared.unfinished_block(m.range, m.sequence);
-        blocks.push(shared.adopt(&unfinished, meta, m.sequence, m.sequence)?);
+        blocks.push(shared.adopt(&unfinished, finished, (m.sequence, m.sequence), &shared.options.cancel)?);
     }
     let block_bytes = blocks.iter().map(|b| b.block.bytes()).sum();
+    count_many(&shared.counters.new_block_bytes, block_bytes);
     if !blocks.is_empty() {
         publish_load(shared, writer, blocks)?;
     }

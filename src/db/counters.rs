@@ -15,6 +15,12 @@ pub(crate) struct Counters {
     rejected: AtomicU64,
     pub(crate) flushes: AtomicU64,
     pub(crate) merges: AtomicU64,
+    /// Bytes of the blocks that flushes and loads wrote, that merges read, and that they wrote.
+    pub(crate) new_block_bytes: AtomicU64,
+    pub(crate) merge_read_bytes: AtomicU64,
+    pub(crate) merge_written_bytes: AtomicU64,
+    /// The most bytes that the inputs and the result of one merge took together.
+    pub(crate) merge_peak_bytes: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) quarantined: AtomicU64,
@@ -33,6 +39,11 @@ impl Counters {
 /// One more.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// So many more.
+pub(crate) fn count_many(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
 }
 
 impl Db {
@@ -73,6 +84,10 @@ impl Db {
             syncs: shared.group.syncs(),
             flushes: read(&c.flushes),
             merges: read(&c.merges),
+            new_block_bytes: read(&c.new_block_bytes),
+            merge_read_bytes: read(&c.merge_read_bytes),
+            merge_written_bytes: read(&c.merge_written_bytes),
+            merge_peak_bytes: read(&c.merge_peak_bytes),
             blocks_dropped: read(&c.dropped),
             maintenance_failures: read(&c.failures),
             quarantined: read(&c.quarantined),
@@ -104,6 +119,11 @@ impl Db {
             ("wal_size_bytes", "Bytes of the log.", s.wal_bytes),
             ("tombstones", "Deletes that are not cleaned up yet.", s.tombstones),
             ("readers", "Live queriers on the head.", s.readers),
+            (
+                "merge_peak_bytes",
+                "The most bytes that one merge's inputs and result took together.",
+                s.merge_peak_bytes,
+            ),
             ("poisoned", "1 if writes are refused since a sync failed.", u64::from(s.poisoned)),
         ];
         let counters = [
@@ -114,6 +134,9 @@ impl Db {
             ("wal_syncs", "Syncs of the log.", s.syncs),
             ("flushes", "Flushes of the head into a block.", s.flushes),
             ("merges", "Merges of blocks.", s.merges),
+            ("new_block_bytes", "Bytes of blocks that flushes and loads wrote.", s.new_block_bytes),
+            ("merge_read_bytes", "Bytes of blocks that merges read.", s.merge_read_bytes),
+            ("merge_written_bytes", "Bytes of blocks that merges wrote.", s.merge_written_bytes),
             ("blocks_dropped", "Blocks dropped by retention.", s.blocks_dropped),
             ("maintenance_failures", "Maintenance steps that failed.", s.maintenance_failures),
             ("quarantined", "Unreadable blocks found.", s.quarantined),

@@ -1,14 +1,15 @@
-//! One step of maintenance after the other: flush, merge, retention, clean-up.
+//! One step of maintenance after the other: flush, retention, clean-up; merges are in `merge`.
 //!
-//! A step is whole: it ends with a swap of the manifest or with nothing changed. The background thread and
-//! [`Db::maintain`] run the same steps under the maintenance lock, one at a time; a failed step removes
-//! its unfinished files, or leaves them, unlisted, to be removed by the next open.
+//! A step is whole: it ends with a swap of the manifest or with nothing changed. The background threads and
+//! [`Db::maintain`] run the same steps. Flush, retention and clean-up are short and run under the maintenance lock, one at a
+//! time; a merge may be long and holds that lock only while it begins and while it ends, so that no flush waits for
+//! it. A failed step removes its unfinished files, or leaves them, unlisted, to be removed by the next open.
 
 use std::sync::Arc;
 
-use crate::block::{Writer, WriterOptions};
-use crate::compact::{self, Candidate, Form, Keep};
-use crate::db::counters::count;
+use crate::compact::{self, Form, Keep, Means};
+use crate::db::counters::{count, count_many};
+use crate::db::merge::{NewBlock, candidates};
 use crate::db::open::set_aside;
 use crate::db::publish::Edit;
 use crate::db::report::Event;
@@ -29,20 +30,9 @@ pub(crate) enum Extent {
     Everything,
 }
 
-/// What a block that is to be written will be.
-#[derive(Clone, Copy, Debug)]
-struct Target {
-    range: TimeRange,
-    through: Lsn,
-    level: u8,
-    /// That of the block's own sequence, if it is new.
-    precedence: Option<u64>,
-    form: Form,
-}
-
 impl Db {
     /// Runs maintenance until nothing is due: flush of complete ranges, merges, retention, clean-up of deletes and of the log.
-    /// Waits for a step that another thread is at.
+    /// Waits for a step that another thread is at: flush and retention wait for a flush, merges for a merge.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -91,11 +81,28 @@ impl Shared {
     /// Steps until nothing is left to do. What a step did is told right after it, when no lock is held.
     pub(crate) fn maintain(&self, extent: Extent, cancel: &Cancel) -> Result<()> {
         self.begin(extent)?;
+        self.repeat(|| Ok(self.settle(extent, cancel)? || self.merge(extent, cancel, None)?)).map(drop)
+    }
+
+    /// The steps of the thread that flushes. Whether there were any.
+    pub(crate) fn settle_all(&self) -> Result<bool> {
+        self.begin(Extent::Due)?;
+        self.repeat(|| self.settle(Extent::Due, &self.options.cancel))
+    }
+
+    /// The steps of the thread that merges, in its spare time. Whether there were any.
+    pub(crate) fn merge_all(&self) -> Result<bool> {
+        self.repeat(|| self.merge(Extent::Due, &self.options.cancel, self.options.merge_rate))
+    }
+
+    fn repeat(&self, step: impl Fn() -> Result<bool>) -> Result<bool> {
+        let mut steps = 0;
         loop {
-            let progressed = self.step(extent, cancel);
+            let progressed = step();
             self.tell();
-            if !progressed? {
-                return Ok(());
+            match progressed? {
+                true => steps += 1,
+                false => return Ok(steps > 0),
             }
         }
     }
@@ -111,12 +118,12 @@ impl Shared {
         }
     }
 
-    /// One flush, retirement or merge, and the clean-up after it. Whether there may be more to do.
-    fn step(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
-        let _one_at_a_time = self.maintenance.lock();
+    /// One flush or retirement, and the clean-up after it. Whether there may be more to do.
+    fn settle(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
+        let merging = self.maintenance.lock();
         cancel.check()?;
         self.check_writable()?;
-        let progressed = self.next(extent, cancel)?;
+        let progressed = self.next(extent, cancel, &merging)?;
         self.collect_head();
         self.remove_segments()?;
         if progressed {
@@ -126,13 +133,15 @@ impl Shared {
     }
 
     /// What is due next. Whether there was anything. Where a flush finds the disk full, retention may make the room.
-    fn next(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
+    fn next(&self, extent: Extent, cancel: &Cancel, merging: &[u64]) -> Result<bool> {
         match self.flush(extent, cancel) {
-            Err(e) if e.kind() == ErrorKind::NoSpace && e.applied() == Applied::No => match self.retire()? {
-                true => Ok(true),
-                false => Err(e),
-            },
-            flushed => Ok(flushed? || self.retire()? || self.merge(extent, cancel)?),
+            Err(e) if e.kind() == ErrorKind::NoSpace && e.applied() == Applied::No => {
+                match self.retire(merging)? {
+                    true => Ok(true),
+                    false => Err(e),
+                }
+            }
+            flushed => Ok(flushed? || self.retire(merging)?),
         }
     }
 
@@ -148,9 +157,10 @@ impl Shared {
         let source: Arc<dyn Source> = Arc::new(view);
         // A flush is quick, and the merges after it write columns; if all is to be compacted, there may be none.
         let form = if extent == Extent::Everything { Form::Columns } else { Form::Gorilla };
-        let target = Target { range, through: pin.lsn(), level: 0, precedence: None, form };
-        let added = self.write_block(&[source], target, cancel)?;
+        let new = NewBlock { range, through: pin.lsn(), level: 0, precedence: None, form };
+        let added = self.write_block(&[source], new, &Means::plain(cancel))?;
         let samples = added.as_ref().map_or(0, |b| b.block.meta().samples);
+        let bytes = added.as_ref().map_or(0, |b| b.block.bytes());
         // The range is the oldest with rows: older ones of these commits are all in blocks, or deleted.
         let floor = Floor { range: TimeRange::new(i64::MIN, range.end()), through: pin.lsn() };
         let edit =
@@ -163,6 +173,7 @@ impl Shared {
         };
         self.head.truncate(range, &pin, edition)?;
         count(&self.counters.flushes);
+        count_many(&self.counters.new_block_bytes, bytes);
         self.tell_later(Event::Flushed { range, samples });
         Ok(true)
     }
@@ -183,58 +194,8 @@ impl Shared {
         (complete || pressed || extent == Extent::Everything).then_some(range)
     }
 
-    /// Writes the samples of sources in a range as one block under a new name, not published yet;
-    /// `None` if there are none. A new block's precedence is its sequence; a merged one keeps its inputs' highest.
-    fn write_block(
-        &self,
-        sources: &[Arc<dyn Source>],
-        target: Target,
-        cancel: &Cancel,
-    ) -> Result<Option<Arc<LiveBlock>>> {
-        let Target { range, through, level, precedence, form } = target;
-        let sequence = self.take_sequence();
-        let dir = self.unfinished_block(range, sequence);
-        let options = WriterOptions { salt: salt(sequence), range, through, level };
-        let writer = Writer::create(Arc::clone(&self.options.fs), dir.clone(), options)
-            .inspect_err(|_| self.discard_block(range, sequence))?;
-        let adopt = |meta| self.adopt(&dir, &meta, sequence, precedence.unwrap_or(sequence)).map(Arc::new);
-        let written = compact::write(sources, range, form, writer, cancel);
-        written
-            .and_then(|meta| meta.map(adopt).transpose())
-            .inspect_err(|_| self.discard_block(range, sequence))
-    }
-
-    /// Merges the blocks that the plan names next. Whether there were any.
-    fn merge(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
-        let version = self.version();
-        let Some(newest) = self.newest_sample() else { return Ok(false) };
-        let candidates = candidates(&version, extent)?;
-        let Some(step) = compact::plan(&candidates, &self.options.level_ranges_ms(), newest) else {
-            return Ok(false);
-        };
-        #[cfg(feature = "tracing")]
-        let _span = tracing::info_span!("merge", blocks = step.inputs.len(), range = ?step.range).entered();
-        let inputs: Vec<&Arc<LiveBlock>> =
-            step.inputs.iter().filter_map(|&i| version.blocks.get(i)).collect();
-        let sources: Vec<Arc<dyn Source>> =
-            inputs.iter().map(|b| Arc::new(version.view(b)) as Arc<dyn Source>).collect();
-        // The deletes of this version are applied on the way: the result is as if committed after them.
-        let commits = inputs.iter().map(|b| b.entry.through);
-        let through = commits.chain(version.tombstones.iter().map(|t| t.lsn)).max().unwrap_or_default();
-        let precedence = inputs.iter().map(|b| b.entry.precedence).max();
-        let target =
-            Target { range: step.range, through, level: step.level, precedence, form: Form::Columns };
-        let added = self.write_block(&sources, target, cancel)?;
-        let samples = added.as_ref().map_or(0, |b| b.block.meta().samples);
-        let remove = inputs.iter().map(|b| b.entry.sequence).collect();
-        self.publish(Edit { add: added.into_iter().collect(), remove, ..Edit::default() }, || {})?;
-        count(&self.counters.merges);
-        self.tell_later(Event::Merged { blocks: inputs.len(), range: step.range, samples });
-        Ok(true)
-    }
-
-    /// Drops the blocks that retention says. Whether there were any.
-    fn retire(&self) -> Result<bool> {
+    /// Drops the blocks that retention says, but for those that a merge reads. Whether there were any.
+    fn retire(&self, merging: &[u64]) -> Result<bool> {
         let version = self.version();
         let Some(newest) = self.newest_sample() else { return Ok(false) };
         let keep = Keep {
@@ -244,7 +205,10 @@ impl Shared {
         if keep.retention_ms.is_none() && keep.max_bytes.is_none() {
             return Ok(false);
         }
-        let blocks = candidates(&version, Extent::Due)?;
+        let mut blocks = candidates(&version, Extent::Due)?;
+        for (candidate, block) in blocks.iter_mut().zip(&version.blocks) {
+            candidate.reserved = merging.contains(&block.entry.sequence);
+        }
         let go = compact::expired(&blocks, keep, self.options.clock.now_ms(), newest);
         let gone: Vec<&Arc<LiveBlock>> = go.iter().filter_map(|&i| version.blocks.get(i)).collect();
         if gone.is_empty() {
@@ -331,7 +295,7 @@ impl Shared {
     }
 
     /// The newest timestamp stored.
-    fn newest_sample(&self) -> Option<i64> {
+    pub(crate) fn newest_sample(&self) -> Option<i64> {
         let version = self.version();
         let blocks = version.blocks.iter().map(|b| b.block.meta().max_t).max();
         blocks.max(self.head.newest_t())
@@ -345,32 +309,6 @@ fn is_flushed(version: &Version, range: TimeRange, last: Lsn) -> bool {
         covered.add(floor.range);
     }
     covered.covers(range)
-}
-
-/// What the plan and retention know of the blocks. A rewrite is due for every block that a delete touches, or that has no
-/// columns yet, if everything is to be compacted, and otherwise once a delete touches a notable part.
-fn candidates(version: &Version, extent: Extent) -> Result<Vec<Candidate>> {
-    let candidate = |block: &Arc<LiveBlock>| {
-        let meta = block.block.meta();
-        let (series, touched) = (u64::from(meta.series), version.touched_series(block)?);
-        Ok(Candidate {
-            range: block.range(),
-            samples: TimeRange::inclusive(meta.min_t, meta.max_t),
-            precedence: block.entry.precedence,
-            bytes: block.block.bytes(),
-            series,
-            touched_series: match extent {
-                Extent::Everything if touched > 0 || meta.times_bytes == 0 => series,
-                _ => touched,
-            },
-        })
-    };
-    version.blocks.iter().map(candidate).collect()
-}
-
-/// Salts a block's checksums, so that a unit of another block does not pass.
-pub(crate) fn salt(sequence: u64) -> u32 {
-    crate::format::cursor::crc(0x5b10_c001, &sequence.to_le_bytes())
 }
 
 /// What failed, told to who listens.

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   open ─▶ recover ─▶ Shared { head, writer(commit lock, log), group, version, publish, maintenance }
-//!                        │ appender ─ commit.rs       │ maintain.rs: flush, merge, retention, clean-up
+//!                        │ appender ─ commit.rs       │ maintain.rs: flush, retention, clean-up; merge.rs
 //!                        │ querier: version + pin     │ delete.rs, snapshot.rs, verify.rs, bulk_load.rs
 //! ```
 //!
-//! Lock order: maintenance, commit, publish, version, then the head's. A swap of the manifest happens under
+//! Lock order: merge, maintenance, commit, publish, version, then the head's. A swap of the manifest happens under
 //! the publish lock, so swaps are in one order; the version lock is only held to read or replace an `Arc`, so no
 //! reader waits for a disk.
 //!
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::env::LockGuard;
 use crate::error::{Error, ErrorKind, Result};
 use crate::head::{Head, HeadView};
-use crate::model::{Metadata, TimeRange};
+use crate::model::{Cancel, Metadata, TimeRange};
 use crate::query::{Limits, Querier};
 use crate::source::Source;
 use crate::sync::{Mutex, RwLock};
@@ -35,6 +35,7 @@ mod delete;
 mod layout;
 mod maintain;
 mod manifests;
+mod merge;
 mod open;
 mod options;
 mod publish;
@@ -105,7 +106,12 @@ pub(crate) struct Shared {
     pub(crate) group: Group,
     pub(crate) version: RwLock<Arc<Version>>,
     pub(crate) publish: Mutex<()>,
-    pub(crate) maintenance: Mutex<()>,
+    /// Held by a merge from its plan to its swap.
+    pub(crate) merging: Mutex<()>,
+    /// The sequences of the blocks that a merge reads.
+    pub(crate) maintenance: Mutex<Vec<u64>>,
+    /// Ends a merge when the handle is closed.
+    pub(crate) ending: Cancel,
     pub(crate) bell: background::Bell,
     pub(crate) counters: Counters,
     pub(crate) pool: Arc<rayon::ThreadPool>,
@@ -329,6 +335,7 @@ impl Db {
 impl Handle {
     fn end_threads(&self) {
         let threads = self.threads.lock().take();
+        self.shared.ending.cancel();
         if let Some(threads) = threads {
             self.shared.bell.end();
             threads.join();

@@ -28,7 +28,7 @@ use crate::env::{EntryKind, Fs, LockAttempt, LockGuard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::manifest::{BlockEntry, Manifest};
 use crate::head::{Head, HeadOptions};
-use crate::model::Lsn;
+use crate::model::{Cancel, Lsn};
 use crate::sync::{Mutex, Rank, RwLock};
 use crate::wal::{Replay, Wal, WalOptions};
 
@@ -326,7 +326,9 @@ impl Found {
             group: Group::new(last),
             version: RwLock::new(Rank::Version, Arc::new(version)),
             publish: Mutex::new(Rank::Publish, ()),
-            maintenance: Mutex::new(Rank::Maintenance, ()),
+            merging: Mutex::new(Rank::Merge, ()),
+            maintenance: Mutex::new(Rank::Maintenance, Vec::new()),
+            ending: Cancel::default(),
             bell: Bell::new(),
             counters: Counters::default(),
             pool: self.pool,

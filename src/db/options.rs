@@ -41,7 +41,7 @@ pub enum SyncPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Maintenance {
-    /// A thread of the handle.
+    /// Two threads of the handle: one flushes and keeps to the retention, one merges.
     #[default]
     Background,
     /// The caller, by [`Db::maintain`](crate::Db::maintain): no thread is started.
@@ -87,6 +87,7 @@ pub struct Options {
     pub(crate) max_query_samples: u64,
     pub(crate) block_range: Duration,
     pub(crate) threads: usize,
+    pub(crate) merge_rate: Option<u64>,
     pub(crate) maintenance: Maintenance,
     pub(crate) read_mode: ReadMode,
     pub(crate) allow_network: bool,
@@ -118,6 +119,7 @@ impl Default for Options {
             max_query_samples: 1_000_000_000,
             block_range: Duration::from_secs(7_200),
             threads: 0,
+            merge_rate: Some(64 << 20),
             maintenance: Maintenance::Background,
             read_mode: ReadMode::Mapped,
             allow_network: false,
@@ -207,9 +209,17 @@ impl Options {
         self
     }
 
-    /// Threads of the pool for opening, verifying and wide selects; 0 for one per processor. Default: 0.
+    /// Threads of the pool for opening, verifying, wide selects and merges; 0 for one per processor. Default: 0.
     pub fn threads(mut self, threads: usize) -> Options {
         self.threads = threads;
+        self
+    }
+
+    /// Bytes a second that merges in the background write, at most, so that they leave processors and disk to appends;
+    /// `None` for no limit. [`Db::maintain`](crate::Db::maintain) and [`Db::compact`](crate::Db::compact), which somebody waits for, are not
+    /// held back. Default: 64 MiB, which are some 50 million samples.
+    pub fn merge_rate(mut self, bytes_per_second: impl Into<Option<u64>>) -> Options {
+        self.merge_rate = bytes_per_second.into();
         self
     }
 
@@ -317,6 +327,9 @@ impl Options {
         if matches!(self.sync, SyncPolicy::Interval(d) if d.is_zero()) {
             return wrong("a sync interval of zero is SyncPolicy::EachCommit");
         }
+        if self.merge_rate.is_some_and(|rate| rate < 1 << 16) {
+            return wrong("merge_rate must be at least 64 KiB a second; leave it out to be not held back");
+        }
         if self.threads > 1_024 {
             return wrong("threads must be at most 1,024");
         }
@@ -374,6 +387,7 @@ impl fmt::Debug for Options {
             .field("max_query_samples", &self.max_query_samples)
             .field("block_range", &self.block_range)
             .field("threads", &self.threads)
+            .field("merge_rate", &self.merge_rate)
             .field("maintenance", &self.maintenance)
             .field("read_mode", &self.read_mode)
             .finish_non_exhaustive()

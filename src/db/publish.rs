@@ -7,14 +7,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::block::{Block, BlockMeta};
+use crate::block::{Block, Made};
 use crate::db::Shared;
 use crate::db::layout::{UNFINISHED, block_name};
 use crate::db::version::{LiveBlock, LiveTombstone, Version, remove_block};
 use crate::error::{Applied, Error, Result};
 use crate::format::manifest::{BlockEntry, Floor, Manifest};
 use crate::format::tombstones::{Tombstone, Tombstones};
-use crate::model::{Lsn, TimeRange};
+use crate::model::{Cancel, Lsn, TimeRange};
 use crate::sync::MutexGuard;
 
 /// What a swap changes.
@@ -111,20 +111,22 @@ impl Shared {
         }
     }
 
-    /// Gives a finished block its name, durably, and opens it.
+    /// Gives a finished block its name, durably, opens it, and reads it back: no block is published that is not what was to be
+    /// written. The numbers are its sequence and its precedence.
     pub(crate) fn adopt(
         &self,
         unfinished: &Path,
-        meta: &BlockMeta,
-        sequence: u64,
-        precedence: u64,
+        made: &Made,
+        (sequence, precedence): (u64, u64),
+        cancel: &Cancel,
     ) -> Result<LiveBlock> {
-        let fs = &self.options.fs;
+        let (fs, meta) = (&self.options.fs, &made.meta);
         let dir = self.layout.block(meta.range, sequence);
         fs.rename(unfinished, &dir).map_err(|e| Error::io("rename the new block", unfinished, e))?;
         let blocks = self.layout.blocks();
         fs.sync_dir(&blocks).map_err(|e| Error::io("sync the directory", &blocks, e))?;
         let block = Block::open(fs, &dir, self.options.block_read_mode())?;
+        block.read_back(made, cancel)?;
         let entry = BlockEntry {
             start: meta.range.start(),
             end: meta.range.end(),

@@ -202,6 +202,15 @@ pub struct Stats {
     pub flushes: u64,
     /// Merges since open.
     pub merges: u64,
+    /// Bytes of the blocks that flushes and loads wrote since open.
+    pub new_block_bytes: u64,
+    /// Bytes of the blocks that merges read since open.
+    pub merge_read_bytes: u64,
+    /// Bytes of the blocks that merges wrote since open. See [`Stats::write_amplification`].
+    pub merge_written_bytes: u64,
+    /// The most bytes that the inputs and the result of one merge took together since open: the inputs go
+    /// with their last reader after the merge, so a merge needs room for its result beside them.
+    pub merge_peak_bytes: u64,
     /// Blocks dropped by retention since open.
     pub blocks_dropped: u64,
     /// Maintenance steps that failed since open.
@@ -210,4 +219,13 @@ pub struct Stats {
     pub quarantined: u64,
     /// Whether writes are refused until the database is reopened.
     pub poisoned: bool,
+}
+
+impl Stats {
+    /// How often a byte that came into a block was written in all, by flushes, loads and merges since open, the log aside: 1 if
+    /// nothing was merged, `None` if nothing was flushed or loaded.
+    pub fn write_amplification(&self) -> Option<f64> {
+        let all = self.new_block_bytes.saturating_add(self.merge_written_bytes);
+        (self.new_block_bytes > 0).then(|| all as f64 / self.new_block_bytes as f64)
+    }
 }

@@ -10,7 +10,8 @@
 //! due (a sync never finds the disk full) waits for the next call that it can.
 //!
 //! A failed call does nothing, with two exceptions: a short write writes half, and
-//! [`Fault::LostSync`] forgets the dirty data, as Linux does after a failed fsync. Maps are hidden
+//! [`Fault::LostSync`] forgets the dirty data, as Linux does after a failed fsync. Two faults tell nobody: what is written is
+//! not what was to be. Maps are hidden
 //! ([`ReadFile::mapped`] is `None`), so that reads of blocks can fail as well.
 
 use std::io;
@@ -18,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{AppendFault, AppendFile, Entry, Fs, LockAttempt, ReadFile};
+
+/// What is dropped of a write.
+const SECTOR_BYTES: usize = 512;
 
 /// What a call does, as far as faults are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,10 @@ pub(crate) enum Fault {
     TooManyFiles,
     /// EMFILE from then on, for what opens a file.
     TooManyFilesForever,
+    /// A write that succeeds, with one bit in the middle of it flipped.
+    FlippedBit,
+    /// A write that succeeds, with zeros in place of its last sector.
+    DroppedSector,
 }
 
 /// Which call fails, and how.
@@ -171,12 +179,24 @@ impl Fault {
             Fault::NoSpaceOnce | Fault::NoSpaceForever => {
                 matches!(class, Create | CreateDir | Link | Write | Allocate)
             }
-            Fault::ShortWriteNoSpace | Fault::ShortWriteEio => class == Write,
+            Fault::ShortWriteNoSpace | Fault::ShortWriteEio | Fault::FlippedBit | Fault::DroppedSector => {
+                class == Write
+            }
             Fault::LostSync => class == Sync,
             Fault::TooManyFiles | Fault::TooManyFilesForever => {
                 matches!(class, Create | Open | DirSync | Lock)
             }
         }
+    }
+
+    /// What is written in place of these bytes.
+    fn damaged(self, bytes: &[u8]) -> Vec<u8> {
+        let (mut out, bytes) = (bytes.to_vec(), bytes.len());
+        match self {
+            Fault::FlippedBit => out.iter_mut().skip(bytes / 2).take(1).for_each(|b| *b ^= 0x10),
+            _ => out.iter_mut().skip(bytes.saturating_sub(SECTOR_BYTES)).for_each(|b| *b = 0),
+        }
+        out
     }
 
     fn is_once(self) -> bool {
@@ -187,9 +207,12 @@ impl Fault {
         const EIO: i32 = 5;
         const EMFILE: i32 = 24;
         match self {
-            Fault::EioOnce | Fault::EioForever | Fault::ShortWriteEio | Fault::LostSync => {
-                io::Error::from_raw_os_error(EIO)
-            }
+            Fault::EioOnce
+            | Fault::EioForever
+            | Fault::ShortWriteEio
+            | Fault::LostSync
+            | Fault::FlippedBit
+            | Fault::DroppedSector => io::Error::from_raw_os_error(EIO),
             Fault::NoSpaceOnce | Fault::NoSpaceForever | Fault::ShortWriteNoSpace => {
                 io::ErrorKind::StorageFull.into()
             }
@@ -285,6 +308,9 @@ impl AppendFile for FaultAppend {
         let Some(fault) = self.fs.fault(OpClass::Write, "append", &self.path) else {
             return self.inner.append(bytes);
         };
+        if matches!(fault, Fault::FlippedBit | Fault::DroppedSector) {
+            return self.inner.append(&fault.damaged(bytes));
+        }
         let mut written = 0;
         if matches!(fault, Fault::ShortWriteEio | Fault::ShortWriteNoSpace) {
             let half = bytes.get(..bytes.len() / 2).unwrap_or_default();

@@ -16,17 +16,27 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert!(cancel.is_cancelled());
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    asked: Arc<AtomicBool>,
+    /// Of another token, which this one heeds, too.
+    also: Option<Arc<AtomicBool>>,
+}
 
 impl Cancel {
     /// Asks everything that holds this token to stop; it ends with [`ErrorKind::Cancelled`].
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether [`cancel`](Cancel::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let is_set = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
+        is_set(&self.asked) || self.also.as_ref().is_some_and(is_set)
+    }
+
+    /// This token, cancelled by another one, too. It heeds that one instead of what it heeded before.
+    pub(crate) fn or(&self, other: &Cancel) -> Cancel {
+        Cancel { asked: Arc::clone(&self.asked), also: Some(Arc::clone(&other.asked)) }
     }
 
     /// An error if cancelled: what long loops call once in a while.

@@ -2,7 +2,7 @@
 //! whose threads met.
 //!
 //! ```text
-//!   Maintenance < Commit < Publish < Version < HeadIndex < Shard < Pins < WalSync < Leaf
+//!   Merge < Maintenance < Commit < Publish < Version < HeadIndex < Shard < Pins < WalSync < Leaf
 //!   ───────────────── a thread takes locks only in this direction ─────────────────▶
 //! ```
 //!
@@ -41,7 +41,9 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Rank {
-    /// One maintenance step at a time: flush, compaction, retention, delete, snapshot.
+    /// One merge at a time, however long.
+    Merge,
+    /// One short step of maintenance at a time: flush, retention, the beginning and the end of a merge, snapshot.
     Maintenance,
     /// The order of commits: verdicts, LSNs, and the records in the log.
     Commit,

@@ -73,7 +73,7 @@ fn merged(sources: &[Arc<MemorySource>], range: TimeRange) -> Collect {
 
 fn merged_as(form: Form, sources: &[Arc<dyn Source>], range: TimeRange) -> Collect {
     let mut out = Collect::default();
-    let written = write_into(sources, range, form, &mut out, &Cancel::default()).unwrap();
+    let written = write_into(sources, range, form, &mut out, &Means::plain(&Cancel::default())).unwrap();
     let rows = out.rows();
     assert_eq!(written.series, rows.len() as u64);
     assert_eq!(written.chunks, rows.iter().map(|r| r.len() as u64).sum::<u64>());
@@ -184,7 +184,7 @@ fn damage_and_cancellation_end_it() {
     let source = MemorySource::new(1).chunk(&a, &line(0, 100)).chunk(&a, &line(100, 200));
     let sources = as_sources(&[Arc::new(source.damage(1))]);
     let run = |cancel: &Cancel| {
-        write_into(&sources, TimeRange::ALL, Form::Columns, &mut Collect::default(), cancel)
+        write_into(&sources, TimeRange::ALL, Form::Columns, &mut Collect::default(), &Means::plain(cancel))
             .unwrap_err()
             .kind()
     };
@@ -215,13 +215,13 @@ fn blocks_are_written_merged_and_left_out_if_empty() {
         for (i, source) in as_sources(&sources).into_iter().enumerate() {
             let form = if round % 2 == 0 { Form::Columns } else { Form::Gorilla };
             let (dir, precedence) = (format!("{round}-{i}"), source.precedence());
-            match write(&[source], TimeRange::ALL, form, create(&fs, &dir), &none).unwrap() {
+            match write(&[source], TimeRange::ALL, form, create(&fs, &dir), &Means::plain(&none)).unwrap() {
                 Some(_) => blocks.push(open(&fs, &dir, precedence, Vec::new())),
                 None => assert_eq!(fs.stat(dir.as_ref()).unwrap(), None),
             }
         }
         let mut out = Collect::default();
-        write_into(&blocks, TimeRange::ALL, Form::Columns, &mut out, &none).unwrap();
+        write_into(&blocks, TimeRange::ALL, Form::Columns, &mut out, &Means::plain(&none)).unwrap();
         assert_eq!(out.model(), model(&sources, TimeRange::ALL), "round {round}");
     }
 }
@@ -231,19 +231,31 @@ fn a_rewrite_drops_what_tombstones_hide() {
     let fs: Arc<dyn Fs> = Arc::new(MemFs::new());
     let none = Cancel::default();
     let source = MemorySource::new(1).chunk(&series("a"), &line(0, 300)).chunk(&series("b"), &line(0, 300));
-    write(&as_sources(&[Arc::new(source)]), TimeRange::ALL, Form::Columns, create(&fs, "first"), &none)
-        .unwrap();
+    write(
+        &as_sources(&[Arc::new(source)]),
+        TimeRange::ALL,
+        Form::Columns,
+        create(&fs, "first"),
+        &Means::plain(&none),
+    )
+    .unwrap();
     let delete = |name: &str, range: TimeRange| {
         let matcher = Matcher::new(MatchOp::Equal, "__name__", name).unwrap();
         Deletion { matchers: vec![matcher].into(), range }
     };
     let deletes = vec![delete("a", (0..300).into()), delete("b", (100..250).into())];
     let view = open(&fs, "first", 1, deletes.clone());
-    let meta = write(&[view], TimeRange::ALL, Form::Columns, create(&fs, "second"), &none).unwrap().unwrap();
-    assert_eq!((meta.series, meta.samples), (1, 150));
+    let made = write(&[view], TimeRange::ALL, Form::Columns, create(&fs, "second"), &Means::plain(&none))
+        .unwrap()
+        .unwrap();
+    assert_eq!((made.meta.series, made.meta.samples), (1, 150));
     let all = vec![delete("b", TimeRange::ALL)];
     let view = open(&fs, "second", 1, all);
-    assert!(write(&[view], TimeRange::ALL, Form::Columns, create(&fs, "third"), &none).unwrap().is_none());
+    assert!(
+        write(&[view], TimeRange::ALL, Form::Columns, create(&fs, "third"), &Means::plain(&none))
+            .unwrap()
+            .is_none()
+    );
     assert_eq!(fs.stat("third".as_ref()).unwrap(), None);
 }
 
@@ -272,19 +284,22 @@ fn columns_are_cut_by_windows_share_timestamps_and_are_copied() {
     let mut blocks = Vec::new();
     for (i, source) in as_sources(&sources).into_iter().enumerate() {
         let dir = format!("part-{i}");
-        let meta =
-            write(&[source], TimeRange::ALL, Form::Columns, create(&fs, &dir), &none).unwrap().unwrap();
-        blocks.push(open(&fs, &dir, meta.samples, Vec::new()));
+        let made = write(&[source], TimeRange::ALL, Form::Columns, create(&fs, &dir), &Means::plain(&none))
+            .unwrap()
+            .unwrap();
+        blocks.push(open(&fs, &dir, made.meta.samples, Vec::new()));
     }
-    let meta = write(&blocks, TimeRange::ALL, Form::Columns, create(&fs, "all"), &none).unwrap().unwrap();
+    let made = write(&blocks, TimeRange::ALL, Form::Columns, create(&fs, "all"), &Means::plain(&none))
+        .unwrap()
+        .unwrap();
     let block = Block::open(&fs, "all".as_ref(), ReadMode::Mapped).unwrap();
     let mut faults = Vec::new();
     block.verify(&none, &mut faults).unwrap();
     assert!(faults.is_empty(), "{faults:?}");
     // One column of 960 rows with jitter takes a byte a row or less; three series share each.
-    assert!(meta.times_bytes < 5 * 800, "{} bytes of timestamps", meta.times_bytes);
+    assert!(made.meta.times_bytes < 5 * 800, "{} bytes of timestamps", made.meta.times_bytes);
     let mut all = Collect::default();
     let whole = open(&fs, "all", 1, Vec::new());
-    write_into(&[whole], TimeRange::ALL, Form::Columns, &mut all, &none).unwrap();
+    write_into(&[whole], TimeRange::ALL, Form::Columns, &mut all, &Means::plain(&none)).unwrap();
     assert_eq!(all.series, out.series, "merging again and again changes nothing");
 }

@@ -17,8 +17,10 @@ use crate::error::AppendError;
 use crate::model::{Labels, Metadata, MetricType, Selector, SeriesRef};
 
 mod enumerate;
+mod merges;
 mod policies;
 mod schedules;
+mod wide;
 
 pub(super) type Rows = BTreeMap<(String, i64), u64>;
 

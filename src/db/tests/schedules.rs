@@ -176,6 +176,47 @@ fn what_is_committed_while_the_head_is_emptied_stays_in_sight() {
 }
 
 #[test]
+fn a_flush_and_a_delete_beside_a_merge_lose_and_hide_nothing_else() {
+    check("beside a merge", || {
+        let fs = MemFs::new();
+        let db = open(&fs);
+        for from in [0, 10, 20] {
+            commit(&db, &(from..from + 10).flat_map(|n| rows_of(0, n)).collect::<Vec<_>>());
+            db.shared().settle_all().unwrap();
+        }
+        commit(&db, &rows_of(0, 46));
+        db.shared().settle_all().unwrap();
+        let merge = {
+            let db = db.clone();
+            move || db.shared().merge(maintain::Extent::Due, &Cancel::default(), None).unwrap()
+        };
+        let flush = {
+            let db = db.clone();
+            move || {
+                // Late, and what makes the head flush it.
+                try_commit(&db, &[(1, 44_500, 7.0)]).unwrap();
+                try_commit(&db, &rows_of(1, 80)).unwrap();
+                db.shared().settle_all().unwrap();
+            }
+        };
+        let delete = {
+            let db = db.clone();
+            move || db.delete(TimeRange::new(0, 15_000), &r#"{i="2"}"#.parse().unwrap()).unwrap()
+        };
+        let threads = [thread::spawn(move || assert!(merge())), thread::spawn(flush)];
+        let deleted = thread::spawn(delete).join().unwrap();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(deleted, 15);
+        let expected = read_all(&db);
+        assert_eq!(expected.len(), 90 + 3 + 1 + 3 - 15);
+        assert!(db.shared().maintenance.lock().is_empty(), "a block stays reserved");
+        assert_eq!(survivors(&fs.crash(&CrashPolicy::DropUnsynced)), expected);
+        db.maintain().unwrap();
+        assert_eq!(read_all(&db), expected);
+    });
+}
+
+#[test]
 fn a_querier_that_is_made_while_the_last_rows_are_flushed_sees_them() {
     check("beside a flush", || {
         let db = open(&MemFs::new());

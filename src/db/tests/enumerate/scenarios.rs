@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::oracle::{Oracle, State, read};
+use crate::db::maintain::Extent;
 use crate::db::tests::{options_on, series};
 use crate::db::{Db, Options, SyncPolicy};
 use crate::env::{CrashPolicy, Fs, ManualClock, MemFs};
@@ -30,6 +31,10 @@ pub(super) enum Step {
     Spill(Vec<Row>),
     Maintain,
     Compact,
+    /// A merge, with what goes on between its plan and its writing, and between that and its swap.
+    Merge(Vec<Step>, Vec<Step>),
+    /// Flush and retention, as beside a merge.
+    Settle,
     Advance(i64),
     Snapshot,
     /// Closes, and opens again.
@@ -59,6 +64,8 @@ pub(super) struct Run {
     pub(super) copy: Option<(Oracle, bool)>,
     /// Whether metadata were acknowledged as durable.
     pub(super) described: bool,
+    /// Merges with something beside them.
+    merges: usize,
 }
 
 impl Scenario {
@@ -114,6 +121,7 @@ impl Run {
             oracle,
             copy: None,
             described: false,
+            merges: 0,
         }
     }
 
@@ -143,7 +151,10 @@ impl Run {
             Step::Delete(range, i) => self.delete(*range, *i),
             Step::Load(rows) => self.load(rows, usize::MAX),
             Step::Spill(rows) => self.load(rows, rows.len().div_ceil(3)),
-            Step::Maintain | Step::Compact => self.maintain(matches!(step, Step::Compact)),
+            Step::Maintain => self.maintain(|db| db.maintain()),
+            Step::Compact => self.maintain(|db| db.compact(&Default::default())),
+            Step::Settle => self.maintain(|db| db.shared().settle_all().map(drop)),
+            Step::Merge(planned, written) => self.merge(planned, written),
             Step::Snapshot => {
                 self.copy = Some((Oracle::starting_at(self.oracle.newest().clone()), false));
                 self.db().snapshot(COPY)?;
@@ -235,22 +246,32 @@ impl Run {
         self.conclude(outcome.map(drop), true)
     }
 
-    fn maintain(&mut self, everything: bool) -> Result<()> {
+    fn maintain(&mut self, work: impl Fn(&Db) -> Result<()>) -> Result<()> {
         let db = self.db();
         if let Some(age) = self.scenario.retention {
             let now_ms = self.clock_ms();
             self.oracle.attempt_to_drop(|state| expire(state, age, now_ms));
         }
-        match everything {
-            true => db.compact(&Default::default())?,
-            false => db.maintain()?,
-        }
+        work(&db)?;
         if self.scenario.retention.is_some() {
             let state = read(&db)?;
             assert!(self.oracle.allows_after_kill(&state), "{}", self.oracle.describe(&state));
             self.oracle.replace_newest(state);
             self.oracle.acknowledge();
         }
+        Ok(())
+    }
+
+    fn merge(&mut self, planned: &[Step], written: &[Step]) -> Result<()> {
+        let db = self.db();
+        let job = db.shared().plan_merge(Extent::Due)?;
+        planned.iter().try_for_each(|step| self.step(step))?;
+        // A script knows when a merge is due; where something failed before, there may be none.
+        let Some(job) = job else { return written.iter().try_for_each(|step| self.step(step)) };
+        let block = db.shared().write_merged(&job, &Default::default(), None);
+        written.iter().try_for_each(|step| self.step(step))?;
+        db.shared().end_merge(&job, block)?;
+        self.merges += 1;
         Ok(())
     }
 
@@ -325,7 +346,9 @@ fn bulky(from_s: i64) -> Vec<Row> {
 
 /// All scripts.
 pub(super) fn all() -> Vec<Scenario> {
-    use Step::{Advance, Commit, Compact, Delete, Describe, Load, Maintain, Reopen, Snapshot, Spill};
+    use Step::{
+        Advance, Commit, Compact, Delete, Describe, Load, Maintain, Merge, Reopen, Settle, Snapshot, Spill,
+    };
     let row = |i, s| Commit(grid(i..i + 1, s..s + 1));
     let some = |s: std::ops::Range<i64>| Commit(grid(0..3, s));
     let second = Some(Duration::from_secs(1));
@@ -402,6 +425,47 @@ pub(super) fn all() -> Vec<Scenario> {
                 row(5, 9),
             ],
         ),
+        Scenario::new(
+            "flush, delete and load beside a merge",
+            vec![
+                some(0..10),
+                Settle,
+                some(10..35),
+                Settle,
+                some(35..46),
+                Settle,
+                // Of the three ranges that are in blocks now; in each moment a late row of one of them and a delete from them.
+                Merge(
+                    vec![
+                        Commit(vec![(3, 33_500, 1.5)]),
+                        some(46..56),
+                        Settle,
+                        Delete(TimeRange::new(2_000, 6_000), 1),
+                    ],
+                    vec![
+                        Delete(TimeRange::new(11_000, 15_000), 2),
+                        Load(vec![(0, 8_500, 2.5)]),
+                        some(56..66),
+                        Settle,
+                    ],
+                ),
+                Delete(TimeRange::new(0, 99_000), 0),
+                Reopen,
+                Maintain,
+            ],
+        ),
+        Scenario {
+            retention: Some(Duration::from_secs(60)),
+            ..Scenario::new(
+                "retention beside a merge",
+                vec![
+                    some(0..46),
+                    Settle,
+                    Merge(vec![some(46..80), Settle], vec![row(1, 90), Settle]),
+                    Settle,
+                ],
+            )
+        },
         Scenario::new(
             "delete",
             vec![
@@ -491,4 +555,18 @@ pub(super) fn all() -> Vec<Scenario> {
             ..Scenario::new("recovery of the log", vec![Reopen, row(0, 30)])
         },
     ]
+}
+
+#[test]
+fn merges_are_due_where_scripts_say_so() {
+    let mut all_merges = 0;
+    for scenario in all() {
+        let planned = scenario.steps.iter().filter(|step| matches!(step, Step::Merge(..))).count();
+        let (fs, oracle) = scenario.prepare();
+        let mut run = Run::new(&scenario, Arc::new(fs), oracle);
+        run.all().unwrap();
+        assert_eq!(run.merges, planned, "{}", scenario.name);
+        all_merges += planned;
+    }
+    assert!(all_merges >= 2);
 }
