@@ -4,11 +4,12 @@
 #   tests/nightly.sh thread [SECONDS]     the soak under ThreadSanitizer, standard library included (component rust-src)
 #   tests/nightly.sh address [SECONDS]    the soak under AddressSanitizer, with leaks
 #   tests/nightly.sh miri [TARGETS]       the corpora of fuzz targets under Miri (component miri): all structures unless named
+#   tests/nightly.sh miri-tests [FILTER…] unit tests of the library under Miri: those of the in-memory filesystem unless named
 #
 # The test is built as a package of its own, without this one's many development dependencies, in target/nightly-…, which is removed.
-# Miri runs no code of C, no system call that it does not know, and is thousands of times slower: so it gets the codecs,
-# the postings and the matchers, whose inputs are small. A whole store, on the in-memory filesystem, can be asked for by name:
-# `tests/nightly.sh miri operations`.
+# Miri runs no code of C, no system call that it does not know, and is thousands of times slower: so it gets the codecs, the
+# postings, the matchers and the in-memory filesystem, whose inputs are small. A whole store, on that filesystem, can be asked for
+# by name: `tests/nightly.sh miri operations`.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$root/target/nightly-${1:-none}
@@ -48,6 +49,23 @@ TOML
     export CARGO_TARGET_DIR="$work/target" CARGO_INCREMENTAL=0
 }
 
+# The library itself, with no more development dependencies than its unit tests need.
+library() {
+    mkdir -p "$work"
+    {
+        printf '[package]\nname = "silverback"\nversion = "0.0.0"\nedition = "2024"\n\n[lib]\npath = "%s/src/lib.rs"\n\n' "$root"
+        sed -n '/^\[features\]/,/^\[dev-dependencies\]/p' "$root/Cargo.toml"
+        sed -n '/^\[dev-dependencies\]/,/^\[profile/{/^\(proptest\|shuttle\|tempfile\) /p}' "$root/Cargo.toml"
+        printf '\n[workspace]\n'
+    } >"$work/Cargo.toml"
+    cp "$root/Cargo.lock" "$work/"
+    cd "$work"
+    export CARGO_TARGET_DIR="$work/target" CARGO_INCREMENTAL=0
+}
+
+# Tree Borrows: bitvec, which the reference decoder of gorilla stands on, does not keep the older rules of Stacked Borrows.
+export MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows"
+
 sanitize() {
     package soak '"mmap"'
     local sanitizer=$1 seconds=$2
@@ -64,16 +82,21 @@ miri() {
     package fuzz_corpus '"import"'
     local structures
     structures=$(sed -n '/structures! {/,/}/s/^ *\([a-z_]*\)$/\1/p' "$root/src/internals.rs" | paste -sd,)
-    # Tree Borrows: bitvec, which the reference decoder of gorilla stands on, does not keep the older rules of Stacked Borrows.
-    export MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows"
     SILVERBACK_TARGETS=${1:-$structures,selector} SILVERBACK_INPUTS=${SILVERBACK_INPUTS:-3} \
         cargo +nightly miri test --test fuzz_corpus every_input -- --nocapture
+}
+
+miri_tests() {
+    library
+    [ $# -gt 0 ] || set -- env::tests::crashes env::tests::faults
+    cargo +nightly miri test --lib --no-default-features -- "$@"
 }
 
 case ${1:-} in
     thread) sanitize thread "${2:-60}" -Zbuild-std ;;
     address) sanitize address "${2:-60}" ;;
     miri) miri "${2:-}" ;;
-    *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    miri-tests) shift; miri_tests "$@"; set -- miri-tests ;;
+    *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 echo "$1: passed in $((SECONDS - began)) s"

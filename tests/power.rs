@@ -15,7 +15,8 @@
 //!
 //! *Failed syncs.* The image lies, thin, in a filesystem in memory that is filled up under it: the filesystem in the image still
 //! has space, writes succeed, and a sync fails with EIO when the pages go out. ext4 reports success for the next
-//! sync of such a file, with its data gone; so none must follow.
+//! sync of such a file, with its data gone; so none must follow. Every second time the store is opened again while the page cache shows
+//! that data still, goes on, and loses the power: what was read is there.
 //!
 //! It needs root, loop devices, `mkfs` and `python3` (for the two system calls, since this crate has no unsafe code for them), and mounts
 //! filesystems: so it runs only if asked, `SILVERBACK_POWER_CUTS=60 cargo test --release --test power -- --nocapture`, and says why it skips.
@@ -304,8 +305,25 @@ fn until_it_fails(db: &Db, from: i64) -> i64 {
     0
 }
 
-/// One image, in which a sync fails again and again, each time with other room left. Adds to failures and acknowledged.
-fn failures(kind: &str, seed: u64, figures: &mut [u64; 3]) -> Result<(), String> {
+/// Opened again at once, the store reads from the page cache what the medium may not have. Then one more commit, and the power goes:
+/// the number of commits that were there, or `None` if the filesystem takes no writes any more.
+fn go_on_from_the_cache(thin: &mut Thin) -> Result<Option<i64>, String> {
+    let Ok(db) = Db::open(thin.disk.at().join("db"), options(SyncPolicy::EachCommit)) else {
+        thin.disk.remount()?;
+        return Ok(None);
+    };
+    assert!(db.open_report().damage.is_empty(), "{:?}", db.open_report());
+    let count = i64::try_from(found(&db).len()).unwrap();
+    let went_on = commit(&db, count).is_ok();
+    run("python3", &["-c", SHUTDOWN, thin.disk.at().to_str().unwrap_or_default()])?;
+    drop(db);
+    thin.disk.remount()?;
+    Ok(went_on.then_some(count + 1))
+}
+
+/// One image, in which a sync fails again and again, each time with other room left. Adds to failures, acknowledged, unknown and
+/// there, gone on from the page cache.
+fn failures(kind: &str, seed: u64, figures: &mut [u64; 4]) -> Result<(), String> {
     let mut thin = Thin::new(kind)?;
     let mut next = 0;
     for round in 0..4 {
@@ -329,23 +347,32 @@ fn failures(kind: &str, seed: u64, figures: &mut [u64; 3]) -> Result<(), String>
         let _told = db.close();
         drop(db);
         thin.empty()?;
-        // The page cache may know what the medium does not: it goes.
-        thin.disk.remount()?;
+        // The page cache may know what the medium does not: it goes, at once or by a power cut after one more commit.
+        let expected = match round % 2 {
+            0 => thin.disk.remount().map(|()| None)?,
+            _ => go_on_from_the_cache(&mut thin)?,
+        };
         let db = Db::open(thin.disk.at().join("db"), options(SyncPolicy::EachCommit)).unwrap();
         let report = db.open_report();
         assert!(report.damage.is_empty() && report.quarantined.is_empty(), "{kind}, seed {seed}: {report:?}");
         let there = found(&db);
         let count = i64::try_from(there.len()).unwrap();
         assert!(there.iter().copied().eq(0..count), "{kind}, seed {seed}: a hole");
-        assert!(
-            count == acknowledged || count == acknowledged + 1,
-            "{kind}, seed {seed}: {count} of {acknowledged}"
-        );
+        match expected {
+            Some(expected) => {
+                assert_eq!(count, expected, "{kind}, seed {seed}: what was read before the cut")
+            }
+            None => assert!(
+                count == acknowledged || count == acknowledged + 1,
+                "{kind}, seed {seed}: {count} of {acknowledged}"
+            ),
+        }
         assert!(db.verify().unwrap().is_clean(), "{kind}, seed {seed}");
         db.close().unwrap();
         figures[0] += 1;
         figures[1] += (acknowledged - next).cast_unsigned();
         figures[2] += u64::from(count > acknowledged);
+        figures[3] += u64::from(expected.is_some());
         next = count;
     }
     Ok(())
@@ -355,13 +382,13 @@ fn failures(kind: &str, seed: u64, figures: &mut [u64; 3]) -> Result<(), String>
 fn a_sync_that_really_fails_poisons_the_handle_and_loses_nothing() {
     let Some(cuts) = cuts() else { return };
     for kind in FILESYSTEMS {
-        let mut figures = [0; 3];
+        let mut figures = [0; 4];
         match (0..cuts.div_ceil(LIVES)).try_for_each(|seed| failures(kind, seed, &mut figures)) {
             Err(why) if figures[0] == 0 => println!("skipped: failed syncs on {kind}: {why}"),
             Err(why) => panic!("{kind}: {why}"),
             Ok(()) => println!(
-                "failed syncs on {kind}: {} handles poisoned, {} commits acknowledged before, all there afterwards, and {} that were told to be unknown; failures = 0",
-                figures[0], figures[1], figures[2]
+                "failed syncs on {kind}: {} handles poisoned, {} commits acknowledged before, all there afterwards, and {} that were told to be unknown; {} times opened again with the page cache, gone on, and cut off; failures = 0",
+                figures[0], figures[1], figures[2], figures[3]
             ),
         }
     }

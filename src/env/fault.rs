@@ -10,12 +10,14 @@
 //! due (a sync never finds the disk full) waits for the next call that it can.
 //!
 //! A failed call does nothing, with two exceptions: a short write writes half, and
-//! [`Fault::LostSync`] forgets the dirty data, as Linux does after a failed fsync. Two faults tell nobody: what is written is
-//! not what was to be. Maps are hidden
+//! [`Fault::LostSync`] and [`Fault::HiddenLoss`] forget the dirty data, as Linux does after a failed fsync. Two faults tell nobody:
+//! what is written is not what was to be. Maps are hidden
 //! ([`ReadFile::mapped`] is `None`), so that reads of blocks can fail as well.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{AppendFault, AppendFile, Entry, Fs, LockAttempt, ReadFile};
@@ -38,7 +40,7 @@ pub(crate) enum OpClass {
     Write,
     /// `allocate`.
     Allocate,
-    /// `sync` of a file, and `sync_file`.
+    /// `sync` of a file, and `renew`.
     Sync,
     /// `sync_dir`.
     DirSync,
@@ -72,6 +74,8 @@ pub(crate) enum Fault {
     /// EIO of a sync, and what was not durable reads as zeros from then on, which later syncs
     /// (successfully) make durable. Only syncs of files.
     LostSync,
+    /// The same, but the cache goes on showing what was lost, as ext4's does: until the power goes, or it is written again.
+    HiddenLoss,
     /// EMFILE, once. Only what opens a file.
     TooManyFiles,
     /// EMFILE from then on, for what opens a file.
@@ -108,6 +112,8 @@ struct State {
     counted: u64,
     /// The first call that failed.
     fired: Option<String>,
+    /// The first sync of a file of which an earlier one has failed.
+    retried: Option<String>,
 }
 
 impl FaultFs {
@@ -137,6 +143,11 @@ impl FaultFs {
     /// The first call that failed since the plan was armed, in words.
     pub(crate) fn what_failed(&self) -> Option<String> {
         self.state().fired.clone()
+    }
+
+    /// The first sync that was tried again through the same handle, in words: a promise is broken by it.
+    pub(crate) fn retried_sync(&self) -> Option<String> {
+        self.state().retried.clone()
     }
 
     /// How many calls were made since this was made, those on files included.
@@ -182,7 +193,7 @@ impl Fault {
             Fault::ShortWriteNoSpace | Fault::ShortWriteEio | Fault::FlippedBit | Fault::DroppedSector => {
                 class == Write
             }
-            Fault::LostSync => class == Sync,
+            Fault::LostSync | Fault::HiddenLoss => class == Sync,
             Fault::TooManyFiles | Fault::TooManyFilesForever => {
                 matches!(class, Create | Open | DirSync | Lock)
             }
@@ -211,6 +222,7 @@ impl Fault {
             | Fault::EioForever
             | Fault::ShortWriteEio
             | Fault::LostSync
+            | Fault::HiddenLoss
             | Fault::FlippedBit
             | Fault::DroppedSector => io::Error::from_raw_os_error(EIO),
             Fault::NoSpaceOnce | Fault::NoSpaceForever | Fault::ShortWriteNoSpace => {
@@ -226,7 +238,12 @@ impl Fs for FaultFs {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
         self.pass(OpClass::Create, "create", path)?;
         let inner = self.inner.create(path)?;
-        Ok(Arc::new(FaultAppend { fs: self.clone(), path: path.to_owned(), inner }))
+        Ok(Arc::new(FaultAppend {
+            fs: self.clone(),
+            path: path.to_owned(),
+            failed: AtomicBool::new(false),
+            inner,
+        }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
@@ -274,9 +291,9 @@ impl Fs for FaultFs {
         self.inner.remove_dir(dir)
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.pass(OpClass::Sync, "sync", path)?;
-        self.inner.sync_file(path)
+    fn renew(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        self.pass(OpClass::Sync, "renew", path)?;
+        self.inner.renew(path, range)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -300,6 +317,8 @@ impl Fs for FaultFs {
 struct FaultAppend {
     fs: FaultFs,
     path: PathBuf,
+    /// Whether a sync has failed.
+    failed: AtomicBool,
     inner: Arc<dyn AppendFile>,
 }
 
@@ -326,11 +345,15 @@ impl AppendFile for FaultAppend {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if self.failed.load(Ordering::SeqCst) {
+            self.fs.state().retried.get_or_insert_with(|| self.path.display().to_string());
+        }
         match self.fs.fault(OpClass::Sync, "sync", &self.path) {
             None => self.inner.sync(),
             Some(fault) => {
-                if fault == Fault::LostSync {
-                    self.inner.lose_unsynced();
+                self.failed.store(true, Ordering::SeqCst);
+                if matches!(fault, Fault::LostSync | Fault::HiddenLoss) {
+                    self.inner.lose_unsynced(fault == Fault::HiddenLoss);
                 }
                 Err(fault.error())
             }
@@ -341,8 +364,8 @@ impl AppendFile for FaultAppend {
         self.inner.appended()
     }
 
-    fn lose_unsynced(&self) {
-        self.inner.lose_unsynced();
+    fn lose_unsynced(&self, cached: bool) {
+        self.inner.lose_unsynced(cached);
     }
 }
 

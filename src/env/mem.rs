@@ -16,6 +16,7 @@
 //! no permissions, no symbolic links. `/a`, `a` and `./a` are the same file.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +25,8 @@ use super::{AppendFault, AppendFile, Entry, EntryKind, Fs, LockAttempt, LockGuar
 mod crash;
 mod state;
 
+#[cfg(test)]
+pub(crate) use crash::Contents;
 pub(crate) use crash::CrashPolicy;
 use state::{DirNode, FileNode, Node, NodeId, State, Unit};
 
@@ -51,6 +54,21 @@ impl MemFs {
     /// Lets only the first `operations` changing calls happen; all later ones fail and do nothing.
     pub(crate) fn cut_power_after(&self, operations: u64) {
         self.state().power_until = operations;
+    }
+
+    /// From now on keeps a copy of the filesystem before each changing call: what [`MemFs::cut_power_after`] would leave.
+    #[cfg(test)]
+    pub(crate) fn record(&self) {
+        self.state().moments = Some(Vec::new());
+    }
+
+    /// The copies since [`MemFs::record`], in order, and the filesystem as it is now. Nothing is recorded any more.
+    #[cfg(test)]
+    pub(crate) fn recorded(&self) -> Vec<MemFs> {
+        let mut state = self.state();
+        let mut moments = state.moments.take().unwrap_or_default();
+        moments.push(state.fork());
+        moments.into_iter().map(MemFs::with).collect()
     }
 
     /// Limits the bytes that files take together; beyond, appends and allocations find the disk full.
@@ -252,10 +270,22 @@ impl Fs for MemFs {
         state.unlink(place.dir, place.name, node)
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
+    fn renew(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
         let mut state = self.changing()?;
         let id = state.find(path)?;
-        state.sync_file(id)
+        let file = state.file(id)?;
+        let [start, end] = [range.start, range.end].map(usize::try_from);
+        let (Ok(start), Ok(end)) = (start, end) else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+        if start > end || end > file.length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // Beyond the data there are zeros that were only allocated: as good as written.
+        let end = end.min(file.data.len());
+        if start < end {
+            state.pending.push(Unit::Write { file: id, start, end });
+        }
+        drop(state);
+        self.changing()?.sync_file(id)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -358,17 +388,24 @@ impl AppendFile for MemAppend {
     }
 
     #[cfg(test)]
-    fn lose_unsynced(&self) {
+    fn lose_unsynced(&self, cached: bool) {
         let mut state = self.fs.state();
-        let lost: Vec<(usize, usize)> =
+        let lost: Vec<Range<usize>> =
             state.pending.iter().filter_map(|unit| unit.write_of(self.node)).collect();
-        if let Ok(file) = state.file_mut(self.node) {
-            for (start, end) in lost {
-                file.put(start, &vec![0; end - start]);
+        if let Ok(file) = state.file_mut(self.node)
+            && !cached
+        {
+            for range in &lost {
+                file.put(range.start, &vec![0; range.len()]);
             }
         }
         // The node exists as long as this handle does; there is nothing else to fail.
         let _ = state.sync_file(self.node);
+        if let Ok(file) = state.file_mut(self.node)
+            && cached
+        {
+            file.ghosts.extend(lost);
+        }
     }
 }
 

@@ -13,10 +13,12 @@
 //! - A directory entry (create, rename, link, remove) is durable when [`Fs::sync_dir`] of its
 //!   directory returns. Before, any subset of the changes may survive.
 //! - A sync that failed may have dropped the dirty data: it is never retried.
-//! - Files are appended to, never overwritten; names are replaced by rename, which is atomic.
+//! - Files are appended to, never overwritten (but by the same bytes: [`Fs::renew`]); names are replaced by rename, which is
+//!   atomic.
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +36,8 @@ mod tests;
 pub(crate) use clock::{ManualClock, SystemClock};
 #[cfg(test)]
 pub(crate) use fault::{Fault, FaultFs, FaultPlan, OpClass};
+#[cfg(test)]
+pub(crate) use mem::Contents;
 pub(crate) use mem::{CrashPolicy, MemFs};
 pub(crate) use real::RealFs;
 
@@ -59,8 +63,9 @@ pub(crate) trait Fs: Send + Sync + fmt::Debug {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Makes the data of an existing file durable: what an earlier process appended to it.
-    fn sync_file(&self, path: &Path) -> io::Result<()>;
+    /// Makes a range of an existing file durable, by writing it once more as it reads, and syncing: a sync that failed in an
+    /// earlier handle may have left bytes in the cache, seen by all, that no sync would write any more.
+    fn renew(&self, path: &Path, range: Range<u64>) -> io::Result<()>;
     /// Makes the entries of a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the exclusive lock on `path` (created if missing, never removed), and writes `note`
@@ -115,10 +120,13 @@ pub(crate) trait AppendFile: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// Bytes appended so far.
     fn appended(&self) -> u64;
-    /// For fault injection: what a failed sync may do to the bytes that were not durable yet:
-    /// they read as zeros from now on, and the next sync succeeds. Real files do nothing.
+    /// For fault injection: what a failed sync may do to the bytes that were not durable yet: the next sync succeeds without
+    /// them; they read as zeros from now on, or, if the cache keeps them, as they should until the power goes.
+    /// Real files do nothing.
     #[cfg(test)]
-    fn lose_unsynced(&self) {}
+    fn lose_unsynced(&self, cached: bool) {
+        let _ = cached;
+    }
 }
 
 /// A failed append: `written` bytes of it are in the file (readable, not durable).

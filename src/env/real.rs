@@ -16,6 +16,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,16 +25,16 @@ use super::{AppendFault, AppendFile, Entry, EntryKind, Fs, LockAttempt, LockGuar
 
 /// How much of a lock's note is read.
 const MAX_NOTE_BYTES: usize = 4096;
+/// How much is written again in one go.
+const RENEWED_BYTES: usize = 1 << 20;
 
 /// The machine's filesystem.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RealFs;
 
 impl RealFs {
-    fn open_regular(path: &Path) -> io::Result<(File, u64)> {
-        let mut options = OpenOptions::new();
-        options.read(true);
-        let file = os::no_follow(&mut options).open(path)?;
+    fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<(File, u64)> {
+        let file = os::no_follow(options).open(path)?;
         let meta = file.metadata()?;
         if meta.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "a directory, not a file"));
@@ -54,13 +55,13 @@ impl Fs for RealFs {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
-        let (file, bytes) = RealFs::open_regular(path)?;
+        let (file, bytes) = RealFs::open_regular(path, OpenOptions::new().read(true))?;
         Ok(Arc::new(RealRead { file, bytes }))
     }
 
     #[cfg(feature = "mmap")]
     fn map(&self, path: &Path) -> io::Result<Arc<dyn ReadFile>> {
-        let (file, bytes) = RealFs::open_regular(path)?;
+        let (file, bytes) = RealFs::open_regular(path, OpenOptions::new().read(true))?;
         Ok(Arc::new(super::mmap::MappedFile::new(&file, bytes)?))
     }
 
@@ -113,8 +114,18 @@ impl Fs for RealFs {
         fs::remove_dir(dir)
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        RealFs::open_regular(path)?.0.sync_all()
+    fn renew(&self, path: &Path, range: Range<u64>) -> io::Result<()> {
+        let (file, _) = RealFs::open_regular(path, OpenOptions::new().read(true).write(true))?;
+        let mut piece = vec![0; RENEWED_BYTES];
+        let mut at = range.start;
+        while at < range.end {
+            let bytes = usize::try_from(range.end - at).unwrap_or(RENEWED_BYTES).min(RENEWED_BYTES);
+            let piece = piece.get_mut(..bytes).unwrap_or_default();
+            os::read_exact_at(&file, piece, at)?;
+            write_all_at(&file, piece, at).map_err(io::Error::from)?;
+            at += bytes as u64;
+        }
+        file.sync_all()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -177,6 +188,24 @@ fn read_note(file: &File) -> io::Result<String> {
     }
 }
 
+/// Writes all, in as many calls as it takes.
+fn write_all_at(file: &File, bytes: &[u8], start: u64) -> Result<(), AppendFault> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        let error = match os::write_at(file, rest, start + written as u64) {
+            Ok(0) => io::Error::from(io::ErrorKind::WriteZero),
+            Ok(n) => {
+                written += n;
+                continue;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => e,
+        };
+        return Err(AppendFault { written, error });
+    }
+    Ok(())
+}
+
 /// A file being appended to.
 #[derive(Debug)]
 struct RealAppend {
@@ -188,21 +217,10 @@ struct RealAppend {
 impl AppendFile for RealAppend {
     fn append(&self, bytes: &[u8]) -> Result<(), AppendFault> {
         let start = self.appended.load(Ordering::Acquire);
-        let mut written = 0;
-        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-            let error = match os::write_at(&self.file, rest, start + written as u64) {
-                Ok(0) => io::Error::from(io::ErrorKind::WriteZero),
-                Ok(n) => {
-                    written += n;
-                    self.appended.store(start + written as u64, Ordering::Release);
-                    continue;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => e,
-            };
-            return Err(AppendFault { written, error });
-        }
-        Ok(())
+        let outcome = write_all_at(&self.file, bytes, start);
+        let written = outcome.as_ref().map_or_else(|fault| fault.written, |()| bytes.len());
+        self.appended.store(start + written as u64, Ordering::Release);
+        outcome
     }
 
     fn allocate(&self, upto: u64) -> io::Result<()> {

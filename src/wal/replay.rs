@@ -204,17 +204,21 @@ impl Run<'_> {
         };
         let mut records = Records::new(Arc::clone(&segment.file), header, end.map(|e| e.bytes));
         let mut memory = SegmentMemory::default();
+        let mut known = Known::default();
         self.found.end.closed = false;
         info.last_lsn = header.previous.lsn;
         loop {
             self.cancel.check()?;
             let bad = match records.next() {
                 Ok(Some((offset, record))) => match self.record(offset, record, &mut memory, info)? {
-                    Ok(()) => continue,
+                    Ok(synced_lsn) => {
+                        known.note(synced_lsn, records.last(), records.offset());
+                        continue;
+                    }
                     // The frame is sound and its contents are not: no crash does that.
                     Err(bad) => {
                         self.damage(segment, &bad, info);
-                        self.end_at(segment, offset, info.last_lsn);
+                        self.end_at(segment, offset, info.last_lsn, &known);
                         return Ok(());
                     }
                 },
@@ -239,23 +243,25 @@ impl Run<'_> {
             }
             break;
         }
-        self.end_at(segment, records.offset(), records.last());
+        self.end_at(segment, records.offset(), records.last(), &known);
         info.last_lsn = records.last();
         Ok(())
     }
 
-    fn end_at(&mut self, segment: &Opened, bytes: u64, lsn: Lsn) {
+    fn end_at(&mut self, segment: &Opened, bytes: u64, lsn: Lsn, known: &Known) {
         self.found.end.previous = PrevEnd { sequence: segment.sequence, bytes, lsn };
+        self.found.end.durable_bytes = known.bytes;
     }
 
-    /// One record; the inner error is damage, the outer one ends the replay.
+    /// One record, and the LSN through which it knows the log to be durable; the inner error is damage, the outer one ends
+    /// the replay.
     fn record(
         &mut self,
         offset: u64,
         record: Record<'_>,
         memory: &mut SegmentMemory,
         info: &mut SegmentInfo,
-    ) -> Result<Result<(), DecodeError>> {
+    ) -> Result<Result<Option<Lsn>, DecodeError>> {
         let in_payload =
             |e: DecodeError| Ok(Err(DecodeError { offset: offset + PREFIX_BYTES as u64 + e.offset, ..e }));
         self.found.end.closed = record.kind == RecordKind::Close;
@@ -288,7 +294,8 @@ impl Run<'_> {
         info.last_lsn = record.lsn;
         self.found.records += 1;
         self.show_progress(offset);
-        Ok(Ok(()))
+        // What is restated is synced together, and of earlier LSNs: one knows nothing of the others.
+        Ok(Ok((record.kind != RecordKind::Restated).then_some(record.synced_lsn)))
     }
 
     fn damage(&mut self, segment: &Opened, bad: &DecodeError, info: &mut SegmentInfo) {
@@ -316,6 +323,28 @@ fn early_end(records: &Records, end: PrevEnd) -> Option<DecodeError> {
         return bad(DecodeReason::Invalid("the next segment says that this one ends with another LSN"));
     }
     None
+}
+
+/// How much of a segment is known to be durable: a record says through which LSN all before it is. Only one record waits to
+/// be known, so that this is short at times, by a few records.
+#[derive(Default)]
+struct Known {
+    bytes: u64,
+    /// The LSN of a record, and where it ends.
+    waits: Option<(Lsn, u64)>,
+}
+
+impl Known {
+    /// A record that ends at `end`.
+    fn note(&mut self, synced_lsn: Option<Lsn>, lsn: Lsn, end: u64) {
+        if let (Some(synced_lsn), Some((waiting, end))) = (synced_lsn, self.waits)
+            && synced_lsn >= waiting
+        {
+            self.bytes = end;
+            self.waits = None;
+        }
+        self.waits.get_or_insert((lsn, end));
+    }
 }
 
 /// What a segment has told so far.

@@ -35,6 +35,8 @@ pub(crate) struct ReplayEnd {
     pub(crate) sequence: u64,
     /// The end of the last readable segment: what the next segment's header says.
     pub(crate) previous: PrevEnd,
+    /// How much of that segment later records know to be durable.
+    pub(crate) durable_bytes: u64,
     /// The highest LSN met. Whoever knows of a higher one (a manifest) may raise it.
     pub(crate) written: Lsn,
     /// Whether the log was closed there: its end is durable.

@@ -123,6 +123,9 @@ impl Wal {
     /// Goes on after what a replay found. Makes its end durable first, since later records rely on
     /// it; deletes and truncates nothing. The first record begins a new segment.
     ///
+    /// A sync alone would not do: if one of an earlier handle has failed, the end may be in the cache only, and every later sync
+    /// succeeds without writing it. So what is not known to be durable is written again, as it is.
+    ///
     /// # Errors
     /// If that sync fails.
     pub(crate) fn create(
@@ -134,7 +137,8 @@ impl Wal {
         // Even if it was closed: the closing record itself may not be durable yet.
         if after.previous.sequence > 0 {
             let path = segment::path(&dir, after.previous.sequence);
-            fs.sync_file(&path).map_err(|e| Error::io("sync the write-ahead log", path, e))?;
+            fs.renew(&path, after.durable_bytes..after.previous.bytes)
+                .map_err(|e| Error::io("make the end of the write-ahead log durable", path, e))?;
             fs.sync_dir(&dir).map_err(|e| Error::io("sync the directory", &dir, e))?;
         }
         Ok(Wal {

@@ -14,6 +14,14 @@
 //! Cost: unchanged files are shared with the original; a changed one is copied once.
 
 use std::sync::Arc;
+#[cfg(test)]
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hash, Hasher},
+};
+
+#[cfg(test)]
+use foldhash::quality::FixedState;
 
 use super::MemFs;
 use super::state::{DirNode, FileNode, Node, NodeId, State, Unit};
@@ -82,17 +90,35 @@ impl MemFs {
 
     /// Tells images apart: a hash of all names, kinds and contents as they are seen.
     #[cfg(test)]
-    pub(crate) fn fingerprint(&self) -> u64 {
-        use std::hash::{Hash, Hasher};
+    pub(crate) fn fingerprint(&self, contents: &mut Contents) -> u64 {
         let state = self.state();
-        let mut hasher = std::hash::DefaultHasher::new();
+        let mut hasher = FixedState::default().build_hasher();
         state.walk(&mut |path, id| {
             path.hash(&mut hasher);
             match state.file(id) {
-                Ok(file) => (&file.data, file.length).hash(&mut hasher),
+                Ok(file) => (contents.hash(&file.data), file.length).hash(&mut hasher),
                 Err(_) => "directory".hash(&mut hasher),
             }
         });
+        hasher.finish()
+    }
+
+    /// Tells apart what a power cut may leave: a hash of what is durable and of what is pending. Of equal ones the images are equal.
+    #[cfg(test)]
+    pub(crate) fn prospects(&self, contents: &mut Contents) -> u64 {
+        let state = self.state();
+        let mut hasher = FixedState::default().build_hasher();
+        for (id, node) in &state.nodes {
+            id.hash(&mut hasher);
+            match node {
+                Node::Dir(dir) => (&dir.entries, &dir.durable).hash(&mut hasher),
+                Node::File(f) => {
+                    (contents.hash(&f.data), f.length, f.synced, f.synced_length, &f.ghosts)
+                        .hash(&mut hasher);
+                }
+            }
+        }
+        state.pending.hash(&mut hasher);
         hasher.finish()
     }
 
@@ -130,6 +156,23 @@ impl MemFs {
         policies.extend(name_selections(state.pending.iter().filter(|unit| unit.file().is_none()).count()));
         policies.extend((0..randoms).map(|n| CrashPolicy::Random(seed.wrapping_add(n))));
         policies
+    }
+}
+
+/// Hashes of contents that several filesystems share, so that each is hashed once.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Contents(HashMap<*const Vec<u8>, (Arc<Vec<u8>>, u64)>);
+
+#[cfg(test)]
+impl Contents {
+    fn hash(&mut self, data: &Arc<Vec<u8>>) -> u64 {
+        let hash = || FixedState::default().hash_one(&**data);
+        match Arc::strong_count(data) {
+            // Only this filesystem has it; whoever kept it would keep thousands.
+            1 => hash(),
+            _ => self.0.entry(Arc::as_ptr(data)).or_insert_with(|| (Arc::clone(data), hash())).1,
+        }
     }
 }
 
@@ -223,10 +266,15 @@ fn durable_part(node: &Node) -> Node {
     match node {
         Node::Dir(dir) => Node::Dir(DirNode { entries: dir.durable.clone(), durable: dir.durable.clone() }),
         Node::File(file) => {
-            let data = match file.data.get(..file.synced) {
+            let mut data = match file.data.get(..file.synced) {
                 Some(synced) if synced.len() < file.data.len() => Arc::new(synced.to_vec()),
                 _ => file.data.clone(),
             };
+            for ghost in &file.ghosts {
+                if let Some(lost) = Arc::make_mut(&mut data).get_mut(ghost.clone()) {
+                    lost.fill(0);
+                }
+            }
             let length = file.synced_length.max(data.len());
             Node::File(FileNode {
                 synced: data.len(),

@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub(super) struct State {
     pub(super) power_until: u64,
     pub(super) capacity: u64,
     pub(super) locks: BTreeSet<NodeId>,
+    /// What it was before each changing call, since somebody asked for that.
+    pub(super) moments: Option<Vec<State>>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub(super) struct FileNode {
     pub(super) synced: usize,
     /// …and this length.
     pub(super) synced_length: usize,
+    /// Ranges of them that only the cache has, since a failed sync lost them: zeros once the power goes.
+    pub(super) ghosts: Vec<Range<usize>>,
     /// Shared with open handles: keeps a nameless file.
     pub(super) alive: Arc<()>,
 }
@@ -64,7 +69,7 @@ pub(super) struct DirNode {
 }
 
 /// One change that is not durable yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum Unit {
     Write { file: NodeId, start: usize, end: usize },
     Allocate { file: NodeId, upto: usize },
@@ -90,6 +95,7 @@ impl State {
             power_until: u64::MAX,
             capacity: u64::MAX,
             locks: BTreeSet::new(),
+            moments: None,
         }
     }
 
@@ -97,6 +103,7 @@ impl State {
     pub(super) fn fork(&self) -> State {
         let mut copy = self.clone();
         copy.locks.clear();
+        copy.moments = None;
         copy.power_until = u64::MAX;
         for node in copy.nodes.values_mut() {
             if let Node::File(file) = node {
@@ -110,6 +117,10 @@ impl State {
     pub(super) fn operation(&mut self) -> io::Result<()> {
         if self.operations >= self.power_until {
             return Err(io::Error::other("the power is off"));
+        }
+        if let Some(mut moments) = self.moments.take() {
+            moments.push(self.fork());
+            self.moments = Some(moments);
         }
         self.operations += 1;
         Ok(())
@@ -195,8 +206,10 @@ impl State {
 
     /// Makes a file durable as it is.
     pub(super) fn sync_file(&mut self, id: NodeId) -> io::Result<()> {
+        let written: Vec<_> = self.pending.iter().filter_map(|unit| unit.write_of(id)).collect();
         let file = self.file_mut(id)?;
         file.settle();
+        written.iter().for_each(|range| file.lay_ghosts(range));
         self.pending.retain(|unit| unit.file() != Some(id));
         Ok(())
     }
@@ -298,6 +311,16 @@ impl FileNode {
         self.synced = self.data.len();
         self.synced_length = self.length;
     }
+
+    /// What was written again is on the medium.
+    fn lay_ghosts(&mut self, written: &Range<usize>) {
+        let left = |ghost: &Range<usize>| {
+            let (before, behind) =
+                (ghost.start..ghost.end.min(written.start), ghost.start.max(written.end)..ghost.end);
+            [before, behind].into_iter().filter(|part| !part.is_empty())
+        };
+        self.ghosts = self.ghosts.iter().flat_map(left).collect();
+    }
 }
 
 impl Unit {
@@ -310,10 +333,9 @@ impl Unit {
     }
 
     /// The range that it writes to a file.
-    #[cfg(test)]
-    pub(super) fn write_of(&self, of: NodeId) -> Option<(usize, usize)> {
+    pub(super) fn write_of(&self, of: NodeId) -> Option<Range<usize>> {
         match self {
-            Unit::Write { file, start, end } if *file == of => Some((*start, *end)),
+            Unit::Write { file, start, end } if *file == of => Some(*start..*end),
             _ => None,
         }
     }

@@ -160,6 +160,22 @@ fn appends_go_to_the_logical_end_of_an_allocated_file() {
 }
 
 #[test]
+fn what_is_renewed_reads_as_before() {
+    on_both(|fs, root| {
+        let path = root.join("f");
+        let file = fs.create(&path).unwrap();
+        file.append(&(0..=255).collect::<Vec<u8>>().repeat(5_000)).unwrap();
+        let before = read_all(&*fs, &path, 2 << 20).unwrap();
+        for range in [0..0, 7..1_270_007, 1_280_000..1_280_000, 0..1_280_000] {
+            fs.renew(&path, range).unwrap();
+            assert!(read_all(&*fs, &path, 2 << 20).unwrap() == before);
+        }
+        assert_eq!(fs.renew(&path, 5..1_280_001).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(fs.renew(&root.join("g"), 0..1).unwrap_err().kind(), io::ErrorKind::NotFound);
+    });
+}
+
+#[test]
 fn an_open_file_outlives_its_name() {
     on_both(|fs, root| {
         let path = root.join("f");

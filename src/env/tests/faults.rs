@@ -102,16 +102,35 @@ fn a_lost_sync_zeroes_what_was_dirty_and_lies_afterwards() {
 }
 
 #[test]
+fn a_hidden_loss_shows_when_the_power_goes_unless_it_is_written_again() {
+    let (mem, fs, file) = setup();
+    fs.arm(plan(0, None, Fault::HiddenLoss));
+    file.append(b"dirty").unwrap();
+    assert!(file.sync().is_err());
+    file.append(b"!").unwrap();
+    file.sync().unwrap();
+    assert_eq!(mem.read("/f").unwrap(), b"durable dirty!");
+    assert_eq!(mem.crash(&CrashPolicy::KeepAll).read("/f").unwrap(), b"durable \0\0\0\0\0!");
+    fs.renew(Path::new("/f"), 10..14).unwrap();
+    assert_eq!(mem.crash(&CrashPolicy::DropUnsynced).read("/f").unwrap(), b"durable \0\0rty!");
+    fs.renew(Path::new("/f"), 3..10).unwrap();
+    assert_eq!(mem.crash(&CrashPolicy::DropUnsynced).read("/f").unwrap(), b"durable dirty!");
+}
+
+#[test]
 fn a_failed_sync_alone_leaves_the_data_pending() {
     let (mem, fs, file) = setup();
     file.append(b"dirty").unwrap();
     fs.arm(plan(0, OpClass::Sync, Fault::EioOnce));
     assert!(file.sync().is_err());
-    assert_eq!(mem.pending(), 1);
+    assert_eq!((mem.pending(), fs.retried_sync()), (1, None));
+    assert!(file.sync().is_ok());
+    assert_eq!(fs.retried_sync().as_deref(), Some("/f"));
+    file.append(b"dirty").unwrap();
     fs.arm(plan(0, OpClass::DirSync, Fault::EioOnce));
     fs.remove_file(Path::new("/f")).unwrap();
     assert!(fs.sync_dir(Path::new("/")).is_err());
-    assert_eq!(mem.crash(&CrashPolicy::DropUnsynced).read("/f").unwrap(), b"durable ");
+    assert_eq!(mem.crash(&CrashPolicy::DropUnsynced).read("/f").unwrap(), b"durable dirty");
 }
 
 #[test]

@@ -99,3 +99,43 @@ fn a_process_that_dies_loses_nothing_written() {
         check_prefix(&image, written, written.saturating_sub(1), &format!("killed at {cut}"));
     }
 }
+
+#[test]
+fn what_later_records_know_to_be_durable_need_not_be_written_again() {
+    let fs = mem();
+    let options = WalOptions { segment_bytes: 1 << 20, allocate_bytes: 1 << 20 };
+    let mut wal = reopened(&dynamic(&fs), options).unwrap();
+    wal.metadata(Lsn(1), &[("m", &metadata("restated"))]).unwrap();
+    let mut ends = BTreeMap::new();
+    for lsn in 2..=7 {
+        commit(&mut wal, lsn).unwrap();
+        ends.insert(lsn, replayed(&fs).1.end);
+        if lsn == 3 || lsn == 5 {
+            sync(&mut wal).unwrap();
+        }
+    }
+    let end_of = |lsn: u64| ends[&lsn].previous.bytes;
+    let durable = [2, 3, 4, 5, 6, 7].map(|lsn| ends[&lsn].durable_bytes);
+    assert_eq!(durable[..2], [0, 0], "nothing was synced yet");
+    assert!(durable[2] > 0 && durable[2] <= end_of(3), "4 knows of the metadata and of 2 and 3");
+    assert_eq!(durable[3], durable[2], "5 knows no more than 4");
+    assert_eq!(
+        durable[4..],
+        [end_of(4); 2],
+        "6 knows of all up to 5; what came first behind the mark counts"
+    );
+    // Restated metadata says nothing of what stands before it in its segment.
+    wal.rotate().unwrap();
+    let crashed = fs.fork();
+    let mut wal = reopened(&dynamic(&crashed), options).unwrap();
+    commit(&mut wal, 8).unwrap();
+    let end = replayed(&crashed).1.end;
+    assert_eq!((end.previous.sequence, end.written), (2, Lsn(8)));
+    assert!(end.durable_bytes > 0 && end.durable_bytes < end.previous.bytes, "{end:?}");
+    wal.close().unwrap();
+    let end = replayed(&crashed).1.end;
+    assert!(
+        end.closed && end.durable_bytes < end.previous.bytes,
+        "the closing record itself is written again"
+    );
+}

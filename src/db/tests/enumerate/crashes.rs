@@ -6,14 +6,14 @@
 //!   image ──open cut at m──▶ every image of that ──▶ open: the same state
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::errors::tidy;
 use super::oracle::{Oracle, State, read};
 use super::scenarios::{COPY, Run, Scenario, Step, all, metadata};
 use super::{Context, Depth, Failures, depth};
-use crate::env::{CrashPolicy, Fs, MemFs};
+use crate::env::{Contents, CrashPolicy, Fs, MemFs};
 
 /// What was enumerated.
 #[derive(Debug, Default)]
@@ -24,6 +24,7 @@ struct Figures {
     unique: u64,
     kills: u64,
     recoveries: u64,
+    recovery_calls: u64,
     depth_two_images: u64,
     depth_two_unique: u64,
     opened: u64,
@@ -37,6 +38,7 @@ impl Figures {
         self.unique += other.unique;
         self.kills += other.kills;
         self.recoveries += other.recoveries;
+        self.recovery_calls += other.recovery_calls;
         self.depth_two_images += other.depth_two_images;
         self.depth_two_unique += other.depth_two_unique;
         self.opened += other.opened;
@@ -61,7 +63,7 @@ fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
     let depth = depth();
     let net = match depth {
         Depth::Short => Net { stride: 7, randoms: 2, recoveries: 64, cuts: 30 },
-        Depth::Full => Net { stride: 1, randoms: 48, recoveries: 6, cuts: usize::MAX },
+        Depth::Full => Net { stride: 1, randoms: 48, recoveries: 1, cuts: usize::MAX },
     };
     let (mut figures, mut failures) = (Figures::default(), Failures::default());
     let scenarios = all();
@@ -83,13 +85,14 @@ fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
         }
     });
     println!(
-        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; {} of their recoveries cut: {} images, {} unique; {} opened, failures = {}",
+        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; {} of their recoveries cut at {} calls: {} images, {} unique; {} opened, failures = {}",
         figures.scenarios,
         figures.operations,
         figures.images,
         figures.unique,
         figures.kills,
         figures.recoveries,
+        figures.recovery_calls,
         figures.depth_two_images,
         figures.depth_two_unique,
         figures.opened,
@@ -115,12 +118,19 @@ struct Enumeration<'a> {
     figures: &'a mut Figures,
     failures: &'a mut Failures,
     known: HashMap<u64, Recovered>,
+    /// Each state that was found, once.
+    states: Vec<Arc<State>>,
+    /// What a power cut in a recovery could leave, and the state to be found then: looked at once.
+    prospects: HashSet<(u64, *const State)>,
+    contents: Contents,
 }
 
 impl<'a> Enumeration<'a> {
     fn new(scenario: &'a Scenario, net: Net, figures: &'a mut Figures, failures: &'a mut Failures) -> Self {
         figures.scenarios += 1;
-        Enumeration { scenario, net, figures, failures, known: HashMap::new() }
+        let (known, states, prospects) = (HashMap::new(), Vec::new(), HashSet::new());
+        let contents = Contents::default();
+        Enumeration { scenario, net, figures, failures, known, states, prospects, contents }
     }
 
     fn run(&mut self) {
@@ -178,17 +188,18 @@ impl<'a> Enumeration<'a> {
 
     /// Opens an image, unless its like was opened before; cuts its recovery.
     fn recovered(&mut self, image: &MemFs) -> Result<Recovered, String> {
-        let print = image.fingerprint();
+        let print = image.fingerprint(&mut self.contents);
         if let Some(known) = self.known.get(&print) {
             return Ok(known.clone());
         }
         self.figures.unique += 1;
         let fs = image.fork();
+        fs.record();
         let found = self.open(&fs)?;
         self.known.insert(print, found.clone());
         if self.figures.unique.is_multiple_of(self.net.recoveries) {
             self.figures.recoveries += 1;
-            self.cut_recovery(image, &found, fs.operations())?;
+            self.cut_recovery(&fs.recorded(), &found)?;
         }
         Ok(found)
     }
@@ -210,32 +221,43 @@ impl<'a> Enumeration<'a> {
         let is_there = fs.stat(std::path::Path::new(COPY)).map_err(|e| e.to_string())?.is_some();
         let copy = is_there
             .then(|| Run::open_copy(self.scenario, &fs.fork()).map(Arc::new).map_err(|e| format!("{e:?}")));
-        Ok(Recovered { state: Arc::new(state), described, copy })
+        Ok(Recovered { state: self.the_one(state), described, copy })
     }
 
-    /// The recovery of an image is cut at each of its calls; all that this leaves recovers to the same.
-    fn cut_recovery(&mut self, image: &MemFs, found: &Recovered, calls: u64) -> Result<(), String> {
-        for cut in 0..=calls {
-            let fs = image.fork();
-            fs.cut_power_after(cut);
-            let mut run = Run::new(self.scenario, Arc::new(fs.clone()), Oracle::default());
-            let _power_went = run.open();
-            drop(run);
-            for policy in fs.crash_policies(cut, self.net.randoms.min(4)) {
+    /// Equal states are the same one, so that thousands of images take no memory.
+    fn the_one(&mut self, state: State) -> Arc<State> {
+        match self.states.iter().rev().find(|known| ***known == state) {
+            Some(known) => Arc::clone(known),
+            None => {
+                self.states.push(Arc::new(state));
+                Arc::clone(&self.states[self.states.len() - 1])
+            }
+        }
+    }
+
+    /// The recovery of an image is cut before each of its changing calls, and at its end; all that this leaves recovers to the same.
+    fn cut_recovery(&mut self, moments: &[MemFs], found: &Recovered) -> Result<(), String> {
+        for (cut, fs) in moments.iter().enumerate() {
+            self.figures.recovery_calls += 1;
+            let prospects = fs.prospects(&mut self.contents);
+            if !self.prospects.insert((prospects, Arc::as_ptr(&found.state))) {
+                continue;
+            }
+            for policy in fs.crash_policies(prospects, self.net.randoms.min(4)) {
                 self.figures.depth_two_images += 1;
                 let again = fs.crash(&policy);
-                let print = again.fingerprint();
+                let print = again.fingerprint(&mut self.contents);
                 let what = || format!("cut again at {cut}, {policy:?} of {:?}", fs.describe_pending());
-                let state = match self.known.get(&print) {
-                    Some(known) => Arc::clone(&known.state),
+                let again = match self.known.get(&print) {
+                    Some(known) => known.clone(),
                     None => {
                         self.figures.depth_two_unique += 1;
                         let second = self.open(&again.fork()).map_err(|e| format!("{}: {e}", what()))?;
                         self.known.insert(print, second.clone());
-                        second.state
+                        second
                     }
                 };
-                if state != found.state {
+                if !Arc::ptr_eq(&again.state, &found.state) || again.described != found.described {
                     return Err(format!("{}: another state", what()));
                 }
             }

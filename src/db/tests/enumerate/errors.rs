@@ -20,7 +20,7 @@ struct Figures {
 }
 
 /// Each fault, and the calls that it befalls.
-const FAULTS: [(Fault, Option<OpClass>); 20] = [
+const FAULTS: [(Fault, Option<OpClass>); 21] = [
     (Fault::EioOnce, None),
     (Fault::EioForever, None),
     (Fault::NoSpaceOnce, None),
@@ -30,6 +30,7 @@ const FAULTS: [(Fault, Option<OpClass>); 20] = [
     (Fault::InterruptedOnce, None),
     (Fault::EioOnce, Some(OpClass::Rename)),
     (Fault::LostSync, Some(OpClass::Sync)),
+    (Fault::HiddenLoss, Some(OpClass::Sync)),
     (Fault::EioOnce, Some(OpClass::DirSync)),
     (Fault::NoSpaceOnce, Some(OpClass::Allocate)),
     (Fault::EioOnce, Some(OpClass::Allocate)),
@@ -224,6 +225,9 @@ impl Trial<'_> {
     /// The fault is lifted: the store goes on, or does so once it is opened again.
     fn after(&mut self) -> Result<(), String> {
         self.fault.disarm();
+        if let Some(path) = self.fault.retried_sync() {
+            return Err(format!("a failed sync of {path} was tried again"));
+        }
         let plain = |e: Error| format!("without the fault: {e:?}");
         self.cut()?;
         if self.run.db.is_none() {

@@ -535,3 +535,27 @@ fn a_small_delete_is_kept_while_a_block_needs_it() {
     drop(db);
     assert_eq!(read_all(&open(&fs)).len(), many.len() - 1);
 }
+
+/// The sync of a commit failed, and left its record in the cache and nowhere else, marked as written: ext4 does so. The next open
+/// read it there, synced the file once more (which reported success and wrote nothing), and went on in a new segment, whose header
+/// says where this one ends. Then the power went: the record was gone, what came after it was there, and the log was called damaged.
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_written_again() {
+    let mem = MemFs::new();
+    let (fault, db) = faulty(&mem);
+    commit(&db, &rows(0..2));
+    fault.arm(FaultPlan { at: 0, class: Some(OpClass::Sync), fault: Fault::HiddenLoss });
+    let mut app = db.appender().unwrap();
+    app.append(&series(0), 2_000, 2.0).unwrap();
+    assert_eq!(app.commit().unwrap_err().applied(), Applied::Unknown);
+    fault.disarm();
+    drop((app, db));
+    let db = open(&mem);
+    assert_eq!(read_all(&db).len(), 7, "the cache has it");
+    commit(&db, &[(1, 3_000, 3.0)]);
+    for policy in mem.crash_policies(1, 20) {
+        let db = open(&mem.crash(&policy));
+        assert!(db.open_report().damage.is_empty(), "{policy:?}: {:?}", db.open_report());
+        assert_eq!(read_all(&db).len(), 8, "{policy:?}");
+    }
+}

@@ -65,8 +65,8 @@ impl Fs for Meddled {
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
         self.fs.remove_dir(dir)
     }
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.fs.sync_file(path)
+    fn renew(&self, path: &Path, range: std::ops::Range<u64>) -> io::Result<()> {
+        self.fs.renew(path, range)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.fs.sync_dir(dir)
