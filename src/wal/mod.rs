@@ -11,8 +11,9 @@
 //! ```
 //!
 //! # Invariants
-//! - A segment is written from its header on by one handle and never reopened for writing: after a
-//!   restart, a failed write, or a rotation the next record begins a new file.
+//! - A segment is written from its header on by one handle and takes no other's records: after a restart, a failed write, or a
+//!   rotation the next record begins a new file. But its end, as far as no record in it knows that it is durable, is written again,
+//!   as it reads, by the next handle: a failed sync may have left it in the cache only, marked as written.
 //! - A segment can be replayed alone: labels stand in it at a series' first use, values are coded
 //!   against earlier ones of the same segment, metadata is restated at its start.
 //! - A new segment's header and its directory entry are durable before a record is in it, and the old

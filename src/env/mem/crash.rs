@@ -28,6 +28,9 @@ use super::state::{DirNode, FileNode, Node, NodeId, State, Unit};
 
 /// The unit in which a disk writes: all of a sector or nothing of it.
 const SECTOR_BYTES: usize = 512;
+/// So many changes of names are pending at most for every combination of them to be an image.
+#[cfg(test)]
+pub(crate) const ALL_SELECTIONS: usize = 10;
 
 /// Which of the pending units survive. Numbers count from 0, in the order of the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +132,14 @@ impl MemFs {
         MemFs::with(image(&state, &fates))
     }
 
+    /// How many changes of names a crash may take or leave.
+    #[cfg(test)]
+    pub(crate) fn pending_names(&self) -> usize {
+        self.state().pending.iter().filter(|unit| unit.file().is_none()).count()
+    }
+
     /// Every image that is worth a look at this moment, each by its policy: all of the kinds above, with
-    /// tears at the ends and the middle of each write, all selections of up to five names (else each
+    /// tears at the ends and the middle of each write, all selections of up to [`ALL_SELECTIONS`] names (else each
     /// alone and each missing) with all data and with none, and `randoms` random ones from `seed` on.
     #[cfg(test)]
     pub(crate) fn crash_policies(&self, seed: u64, randoms: u64) -> Vec<CrashPolicy> {
@@ -180,7 +189,7 @@ impl Contents {
 fn name_selections(names: usize) -> Vec<CrashPolicy> {
     let masks: Vec<u64> = match names {
         0 => Vec::new(),
-        1..=5 => (0..1u64 << names).collect(),
+        1..=ALL_SELECTIONS => (0..1u64 << names).collect(),
         _ => {
             let bits = (0..names.min(64)).map(|bit| 1u64 << bit);
             bits.flat_map(|bit| [bit, !bit]).collect()

@@ -13,7 +13,7 @@ use super::errors::tidy;
 use super::oracle::{Oracle, State, read};
 use super::scenarios::{COPY, Run, Scenario, Step, all, metadata};
 use super::{Context, Depth, Failures, depth};
-use crate::env::{Contents, CrashPolicy, Fs, MemFs};
+use crate::env::{ALL_SELECTIONS, Contents, CrashPolicy, Fs, MemFs};
 
 /// What was enumerated.
 #[derive(Debug, Default)]
@@ -28,6 +28,9 @@ struct Figures {
     depth_two_images: u64,
     depth_two_unique: u64,
     opened: u64,
+    /// The most changes of names that were pending, and how often they were too many for every combination of them.
+    most_names: usize,
+    too_many_names: u64,
 }
 
 impl Figures {
@@ -42,6 +45,8 @@ impl Figures {
         self.depth_two_images += other.depth_two_images;
         self.depth_two_unique += other.depth_two_unique;
         self.opened += other.opened;
+        self.most_names = self.most_names.max(other.most_names);
+        self.too_many_names += other.too_many_names;
     }
 }
 
@@ -62,7 +67,7 @@ struct Net {
 fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
     let depth = depth();
     let net = match depth {
-        Depth::Short => Net { stride: 7, randoms: 2, recoveries: 64, cuts: 30 },
+        Depth::Short => Net { stride: 7, randoms: 2, recoveries: 16, cuts: 30 },
         Depth::Full => Net { stride: 1, randoms: 48, recoveries: 1, cuts: usize::MAX },
     };
     let (mut figures, mut failures) = (Figures::default(), Failures::default());
@@ -85,7 +90,7 @@ fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
         }
     });
     println!(
-        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; {} of their recoveries cut at {} calls: {} images, {} unique; {} opened, failures = {}",
+        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; {} of their recoveries cut at {} calls: {} images, {} unique; {} opened; at most {} names pending, {} times above {ALL_SELECTIONS}; failures = {}",
         figures.scenarios,
         figures.operations,
         figures.images,
@@ -96,6 +101,8 @@ fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
         figures.depth_two_images,
         figures.depth_two_unique,
         figures.opened,
+        figures.most_names,
+        figures.too_many_names,
         failures.0.len()
     );
     failures.assert_none();
@@ -160,6 +167,7 @@ impl<'a> Enumeration<'a> {
         let _context = Context(format!("{}, cut at {cut}", self.scenario.name));
         let _power_went = run.all();
         run.db = None;
+        self.note_names(&fs);
         for policy in fs.crash_policies(cut, self.net.randoms) {
             let image = fs.crash(&policy);
             self.figures.images += 1;
@@ -184,6 +192,12 @@ impl<'a> Enumeration<'a> {
                 fs.describe_pending()
             ));
         }
+    }
+
+    fn note_names(&mut self, fs: &MemFs) {
+        let names = fs.pending_names();
+        self.figures.most_names = self.figures.most_names.max(names);
+        self.figures.too_many_names += u64::from(names > ALL_SELECTIONS);
     }
 
     /// Opens an image, unless its like was opened before; cuts its recovery.
@@ -243,7 +257,8 @@ impl<'a> Enumeration<'a> {
             if !self.prospects.insert((prospects, Arc::as_ptr(&found.state))) {
                 continue;
             }
-            for policy in fs.crash_policies(prospects, self.net.randoms.min(4)) {
+            self.note_names(fs);
+            for policy in fs.crash_policies(prospects, self.net.randoms.min(8)) {
                 self.figures.depth_two_images += 1;
                 let again = fs.crash(&policy);
                 let print = again.fingerprint(&mut self.contents);

@@ -12,11 +12,17 @@ use crate::error::{Applied, Error, ErrorKind};
 /// What was run.
 #[derive(Debug, Default)]
 struct Figures {
-    scenarios: u64,
-    kinds: u64,
     runs: u64,
     reopened: u64,
     poisoned: u64,
+}
+
+impl Figures {
+    fn add(&mut self, other: &Figures) {
+        self.runs += other.runs;
+        self.reopened += other.reopened;
+        self.poisoned += other.poisoned;
+    }
 }
 
 /// Each fault, and the calls that it befalls.
@@ -47,30 +53,38 @@ const FAULTS: [(Fault, Option<OpClass>); 21] = [
 #[test]
 fn every_call_fails_in_every_way() {
     let depth = depth();
+    let scenarios = all();
+    let kinds = FAULTS.iter().enumerate();
+    let pairs =
+        scenarios.iter().enumerate().flat_map(|(s, scenario)| kinds.clone().map(move |f| (s, scenario, f)));
     let (mut figures, mut failures) = (Figures::default(), Failures::default());
-    figures.kinds = FAULTS.len() as u64;
-    for (s, scenario) in all().iter().enumerate() {
-        figures.scenarios += 1;
-        let before = figures.runs;
-        for (f, &(fault, class)) in FAULTS.iter().enumerate() {
-            // The short form takes every 29th call, beginning elsewhere in each pair.
-            let (first, stride) = match depth {
-                Depth::Full => (0, 1),
-                Depth::Short => ((s * 5 + f * 3) as u64 % 29, 29),
-            };
-            for at in (first..).step_by(stride) {
-                let plan = FaultPlan { at, class, fault };
-                if !one_run(scenario, plan, &mut figures, &mut failures) {
-                    break;
-                }
+    let queue = std::sync::Mutex::new(pairs);
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut mine = (Figures::default(), Failures::default());
+            loop {
+                let next = queue.lock().unwrap().next();
+                let Some((s, scenario, (f, &(fault, class)))) = next else { return mine };
+                // The short form takes every 29th call, beginning elsewhere in each pair.
+                let (first, stride) = match depth {
+                    Depth::Full => (0, 1),
+                    Depth::Short => ((s * 5 + f * 3) as u64 % 29, 29),
+                };
+                let plans = (first..).step_by(stride).map(|at| FaultPlan { at, class, fault });
+                let _met =
+                    plans.take_while(|plan| one_run(scenario, *plan, &mut mine.0, &mut mine.1)).count();
             }
+        };
+        for worker in [scope.spawn(work), scope.spawn(work)] {
+            let (mine, failed) = worker.join().unwrap();
+            figures.add(&mine);
+            failures.0.extend(failed.0);
         }
-        println!("  errors in \"{}\": {} runs", scenario.name, figures.runs - before);
-    }
+    });
     println!(
         "error enumeration: {} scenarios, {} kinds of fault, {} runs with a fault, {} poisoned, {} reopened, failures = {}",
-        figures.scenarios,
-        figures.kinds,
+        scenarios.len(),
+        FAULTS.len(),
         figures.runs,
         figures.poisoned,
         figures.reopened,
