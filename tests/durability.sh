@@ -14,7 +14,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
 logs=target/durability
-parts="enumerate flips sweep kill power schedules soak golden mutants address thread miri"
+programmes="--test sweep --test kill --test kill_dumps --test power --test soak --test golden_db --test private --test read_only --test fuzz_corpus"
+parts="golden schedules kill power enumerate flips sweep mutants soak miri thread address"
 
 tests() { cargo test --all-features "$@" -- --nocapture; }
 
@@ -65,7 +66,7 @@ done
 mkdir -p "$logs"
 rm -f "$logs"/*.log "$logs"/*.told
 echo "building"
-cargo test --all-features --lib --tests --no-run 2>"$logs/build.log" || { tail -40 "$logs/build.log" >&2; exit 2; }
+cargo test --all-features --lib $programmes --no-run 2>"$logs/build.log" || { tail -40 "$logs/build.log" >&2; exit 2; }
 began=$SECONDS
 failed=0
 for name; do

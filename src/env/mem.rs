@@ -25,9 +25,9 @@ use super::{AppendFault, AppendFile, Entry, EntryKind, Fs, LockAttempt, LockGuar
 mod crash;
 mod state;
 
-pub(crate) use crash::CrashPolicy;
 #[cfg(test)]
-pub(crate) use crash::{ALL_SELECTIONS, Contents};
+pub(crate) use crash::Contents;
+pub(crate) use crash::CrashPolicy;
 use state::{DirNode, FileNode, Node, NodeId, State, Unit};
 
 /// A filesystem in memory.

@@ -37,7 +37,7 @@ pub(crate) use clock::{ManualClock, SystemClock};
 #[cfg(test)]
 pub(crate) use fault::{Fault, FaultFs, FaultPlan, OpClass};
 #[cfg(test)]
-pub(crate) use mem::{ALL_SELECTIONS, Contents};
+pub(crate) use mem::Contents;
 pub(crate) use mem::{CrashPolicy, MemFs};
 pub(crate) use real::RealFs;
 

@@ -28,9 +28,6 @@ use super::state::{DirNode, FileNode, Node, NodeId, State, Unit};
 
 /// The unit in which a disk writes: all of a sector or nothing of it.
 const SECTOR_BYTES: usize = 512;
-/// So many changes of names are pending at most for every combination of them to be an image.
-#[cfg(test)]
-pub(crate) const ALL_SELECTIONS: usize = 10;
 
 /// Which of the pending units survive. Numbers count from 0, in the order of the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +129,12 @@ impl MemFs {
         MemFs::with(image(&state, &fates))
     }
 
+    /// [`MemFs::all_crash_policies`] with all selections of up to five names.
+    #[cfg(test)]
+    pub(crate) fn crash_policies(&self, seed: u64, randoms: u64) -> Vec<CrashPolicy> {
+        self.all_crash_policies(seed, randoms, 5)
+    }
+
     /// How many changes of names a crash may take or leave.
     #[cfg(test)]
     pub(crate) fn pending_names(&self) -> usize {
@@ -139,10 +142,10 @@ impl MemFs {
     }
 
     /// Every image that is worth a look at this moment, each by its policy: all of the kinds above, with
-    /// tears at the ends and the middle of each write, all selections of up to [`ALL_SELECTIONS`] names (else each
-    /// alone and each missing) with all data and with none, and `randoms` random ones from `seed` on.
+    /// tears at the ends and the middle of each write, all selections of up to `names` names (else each alone and
+    /// each missing) with all data and with none, and `randoms` random ones from `seed` on.
     #[cfg(test)]
-    pub(crate) fn crash_policies(&self, seed: u64, randoms: u64) -> Vec<CrashPolicy> {
+    pub(crate) fn all_crash_policies(&self, seed: u64, randoms: u64, names: usize) -> Vec<CrashPolicy> {
         let state = self.state();
         let units = state.pending.len();
         let mut policies = vec![CrashPolicy::DropUnsynced];
@@ -162,7 +165,8 @@ impl MemFs {
             let tears = tears.into_iter().filter(|&bytes| bytes > 0 && bytes < end - start);
             policies.extend(tears.map(|bytes| CrashPolicy::Torn { unit, bytes }));
         }
-        policies.extend(name_selections(state.pending.iter().filter(|unit| unit.file().is_none()).count()));
+        let pending = state.pending.iter().filter(|unit| unit.file().is_none()).count();
+        policies.extend(name_selections(pending, names));
         policies.extend((0..randoms).map(|n| CrashPolicy::Random(seed.wrapping_add(n))));
         policies
     }
@@ -186,10 +190,10 @@ impl Contents {
 }
 
 #[cfg(test)]
-fn name_selections(names: usize) -> Vec<CrashPolicy> {
+fn name_selections(names: usize, most: usize) -> Vec<CrashPolicy> {
     let masks: Vec<u64> = match names {
         0 => Vec::new(),
-        1..=ALL_SELECTIONS => (0..1u64 << names).collect(),
+        _ if names <= most => (0..1u64 << names).collect(),
         _ => {
             let bits = (0..names.min(64)).map(|bit| 1u64 << bit);
             bits.flat_map(|bit| [bit, !bit]).collect()

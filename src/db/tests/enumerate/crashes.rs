@@ -13,7 +13,7 @@ use super::errors::tidy;
 use super::oracle::{Oracle, State, read};
 use super::scenarios::{COPY, Run, Scenario, Step, all, metadata};
 use super::{Context, Depth, Failures, depth};
-use crate::env::{ALL_SELECTIONS, Contents, CrashPolicy, Fs, MemFs};
+use crate::env::{Contents, CrashPolicy, Fs, MemFs};
 
 /// What was enumerated.
 #[derive(Debug, Default)]
@@ -61,14 +61,16 @@ struct Net {
     recoveries: u64,
     /// At most so many calls of one script are cut.
     cuts: usize,
+    /// Every combination of so many pending changes of names is an image.
+    names: usize,
 }
 
 #[test]
 fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
     let depth = depth();
     let net = match depth {
-        Depth::Short => Net { stride: 7, randoms: 2, recoveries: 16, cuts: 30 },
-        Depth::Full => Net { stride: 1, randoms: 48, recoveries: 1, cuts: usize::MAX },
+        Depth::Short => Net { stride: 7, randoms: 2, recoveries: 16, cuts: 30, names: 5 },
+        Depth::Full => Net { stride: 1, randoms: 48, recoveries: 1, cuts: usize::MAX, names: 10 },
     };
     let (mut figures, mut failures) = (Figures::default(), Failures::default());
     let scenarios = all();
@@ -90,7 +92,7 @@ fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
         }
     });
     println!(
-        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; {} of their recoveries cut at {} calls: {} images, {} unique; {} opened; at most {} names pending, {} times above {ALL_SELECTIONS}; failures = {}",
+        "crash enumeration: {} scenarios, {} calls cut, {} images, {} unique, {} kills; {} of their recoveries cut at {} calls: {} images, {} unique; {} opened; at most {} names pending, {} times above {}; failures = {}",
         figures.scenarios,
         figures.operations,
         figures.images,
@@ -103,6 +105,7 @@ fn every_crash_leaves_a_prefix_with_all_that_was_acknowledged() {
         figures.opened,
         figures.most_names,
         figures.too_many_names,
+        net.names,
         failures.0.len()
     );
     failures.assert_none();
@@ -168,7 +171,7 @@ impl<'a> Enumeration<'a> {
         let _power_went = run.all();
         run.db = None;
         self.note_names(&fs);
-        for policy in fs.crash_policies(cut, self.net.randoms) {
+        for policy in fs.all_crash_policies(cut, self.net.randoms, self.net.names) {
             let image = fs.crash(&policy);
             self.figures.images += 1;
             let what =
@@ -197,7 +200,7 @@ impl<'a> Enumeration<'a> {
     fn note_names(&mut self, fs: &MemFs) {
         let names = fs.pending_names();
         self.figures.most_names = self.figures.most_names.max(names);
-        self.figures.too_many_names += u64::from(names > ALL_SELECTIONS);
+        self.figures.too_many_names += u64::from(names > self.net.names);
     }
 
     /// Opens an image, unless its like was opened before; cuts its recovery.
@@ -258,7 +261,7 @@ impl<'a> Enumeration<'a> {
                 continue;
             }
             self.note_names(fs);
-            for policy in fs.crash_policies(prospects, self.net.randoms.min(8)) {
+            for policy in fs.all_crash_policies(prospects, self.net.randoms.min(8), self.net.names) {
                 self.figures.depth_two_images += 1;
                 let again = fs.crash(&policy);
                 let print = again.fingerprint(&mut self.contents);
