@@ -35,26 +35,21 @@ fmt:
 lint:
     cargo clippy --all-features --all-targets
 
-# The long forms of everything in DURABILITY.md but the mutants: about half an hour after the build. As root on a machine
-# with loop devices the power cuts run too; elsewhere they say that they skip. `just sanitize` and `just miri` need nightly Rust.
-durability:
-    SILVERBACK_ENUMERATE=full cargo test --release --all-features --lib enumerate -- --nocapture
-    SILVERBACK_FLIPS=all cargo test --release --all-features --lib flip:: -- --nocapture
-    SILVERBACK_SWEEP=all cargo test --release --all-features --test sweep -- --nocapture
-    SILVERBACK_KILLS=5000 cargo test --release --all-features --test kill -- --nocapture
-    SILVERBACK_POWER_CUTS=60 cargo test --release --all-features --test power -- --nocapture
-    SILVERBACK_SCHEDULES=8000 cargo test --release --all-features --lib schedules -- --nocapture
-    SILVERBACK_SOAK=600 cargo test --release --all-features --test soak -- --nocapture
-    cargo test --release --all-features --test golden_db --test private --test kill_dumps
+# The long forms of everything in DURABILITY.md, one after the other, with all figures together at the end: `just durability`, or
+# some parts, `just durability enumerate kill`. As root on a machine with loop devices the power cuts run too, with nightly Rust the
+# sanitizers and Miri; what cannot be had is told as skipped. DURABILITY.md says how long it takes.
+durability *parts:
+    tests/durability.sh {{parts}}
 
 # The soak under ThreadSanitizer and AddressSanitizer, so many seconds each (nightly Rust with rust-src; the builds take longer).
 sanitize seconds="60":
     tests/nightly.sh thread {{seconds}}
     tests/nightly.sh address {{seconds}}
 
-# Codecs, postings and matchers under Miri (nightly Rust with miri).
+# Codecs, postings, matchers and the in-memory filesystem under Miri (nightly Rust with miri).
 miri:
     tests/nightly.sh miri
+    tests/nightly.sh miri-tests
 
 # Plants deliberate faults and asks the tests: caught / planted. A quarter of an hour.
 mutants *names:
