@@ -40,6 +40,9 @@ const SECONDS_BELOW: u64 = 100_000_000_000;
 /// An input may unpack to so much whatever its ratio.
 const ALWAYS_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The ratio of what is as it is: no bound.
+const NOT_PACKED: u64 = u64::MAX;
+
 /// An input, unpacked, with its format known.
 pub(crate) struct Opened<'r> {
     /// The text.
@@ -65,8 +68,8 @@ pub(crate) fn open<'r>(
         Reader::Here(input) => Box::new(unpack(name, input, &bytes_in, max_ratio)?),
         Reader::Anywhere(input) => {
             let unpacked = unpack(name, input, &bytes_in, max_ratio)?;
-            match unpacked.input {
-                Unpacked::Plain(_) => Box::new(unpacked),
+            match unpacked.max_ratio {
+                NOT_PACKED => Box::new(unpacked),
                 _ => Box::new(Ahead::new(Box::new(unpacked), workers)),
             }
         }
@@ -239,7 +242,7 @@ fn unpack<R: Read>(
     let (input, max_ratio) = match *magic {
         [0x1f, 0x8b, ..] => (gzip(name, input)?, max_ratio),
         [0x28, 0xb5, 0x2f, 0xfd] => (zstd(name, input)?, max_ratio),
-        _ => (Unpacked::Plain(input), u64::MAX),
+        _ => (Unpacked::Plain(input), NOT_PACKED),
     };
     Ok(Bounded { input, packed: Arc::clone(bytes_in), unpacked: 0, max_ratio })
 }
