@@ -114,9 +114,11 @@ fn import_dump_and_query_agree() {
     assert_eq!(summary["max_time_ms"], 1_600_000_045_000i64);
     assert_eq!(summary["bytes_in"], std::fs::metadata(data("small.om")).unwrap().len());
     assert!(summary["bytes_out"].as_u64().unwrap() > 0);
-    for key in ["rejected", "conflicts", "duplicates"] {
+    for key in ["rejected", "conflicts", "duplicates", "stored_equal", "stored_other"] {
         assert_eq!(summary[key], 0, "{key}");
     }
+    assert!(summary["bytes_per_sample"].as_f64().unwrap() > 1.0);
+    assert_eq!(summary["rejected_lines"], serde_json::json!([]));
     assert_eq!(summary["exemplars"], 1);
     assert!(err(&output).contains("imported 12 samples of 5 series"), "{}", err(&output));
 
@@ -312,6 +314,67 @@ fn duplicates_and_conflicts_are_counted() {
     assert_eq!(summary["samples"], 2);
     assert_eq!((summary["duplicates"].as_u64(), summary["conflicts"].as_u64()), (Some(1), Some(1)));
     assert_eq!(place.ok(&["dump", "--db", "db"]), "{__name__=\"a\"} 1 1000\n{__name__=\"a\"} 3 2000\n");
+}
+
+#[test]
+fn an_import_again_changes_nothing_and_says_so() {
+    let place = Place::with_data();
+    let expected = place.ok(&["dump", "--db", "db", "--bits"]);
+    let again = place.run(&["import", "--db", "db", &data("small.om"), "--json"]);
+    let summary = object(&out(&again));
+    assert_eq!((&summary["stored_equal"], &summary["stored_other"]), (&12.into(), &0.into()));
+    assert!(err(&again).contains("12 samples stored before, with the same value"), "{}", err(&again));
+    assert_eq!(place.ok(&["dump", "--db", "db", "--bits"]), expected);
+    place.ok(&["compact", "--db", "db"]);
+    assert_eq!(place.ok(&["dump", "--db", "db", "--bits"]), expected);
+    place.file("other.om", "up{job=\"node\"} 7 1600000000\n# EOF\n");
+    let other = object(&place.ok(&["import", "--db", "db", "other.om", "--json"]));
+    assert_eq!((&other["stored_equal"], &other["stored_other"]), (&0.into(), &1.into()));
+    assert!(place.ok(&["dump", "--db", "db", "--match", "up{job=\"node\"}"]).contains("} 7 1600000000000"));
+}
+
+#[test]
+fn what_was_left_out_is_told_with_its_place() {
+    let place = Place::new();
+    place.file("bad.txt", "a 1 1000\na x 2000\nb 1 1000\n");
+    let output = place.run(&["import", "--db", "db", "bad.txt", "--on-error", "skip", "--json"]);
+    let summary = object(&out(&output));
+    let lines =
+        serde_json::json!([{"input": "bad.txt", "line": 2, "column": 3, "why": "the value is no number"}]);
+    assert_eq!((&summary["rejected"], &summary["rejected_lines"]), (&1.into(), &lines));
+    assert!(err(&output).contains("bad.txt:2:3: the value is no number"), "{}", err(&output));
+}
+
+/// A killed import leaves runs in `spill`, which the next writer removes.
+#[cfg(unix)]
+#[test]
+fn the_runs_of_a_killed_import_go_at_the_next_open() {
+    let place = Place::with_data();
+    let before = place.ok(&["dump", "--db", "db"]);
+    let spill = place.path().join("db/spill");
+    let runs = || {
+        let loads = std::fs::read_dir(&spill).unwrap();
+        loads.map(|load| std::fs::read_dir(load.unwrap().path()).map_or(0, Iterator::count)).sum::<usize>()
+    };
+    let mut child = place.spawn_with_stdin(&["import", "--db", "db", "--memory", "8M"]);
+    let mut stdin = child.stdin.take().unwrap();
+    // New series until the memory is full; a pipe that is full waits for the import, so that this ends.
+    for from in (0..2_000_000).step_by(1_000) {
+        let line = |n: u32| format!("other{{number=\"{n}\",long=\"of number {n}\"}} 1 {n}000\n");
+        stdin.write_all((from..from + 1_000).map(line).collect::<String>().as_bytes()).unwrap();
+        if runs() > 0 {
+            break;
+        }
+    }
+    assert!(runs() > 0, "it has spilled");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(stdin);
+    assert!(runs() > 0, "a killed process removes nothing");
+    assert_eq!(place.ok(&["dump", "--db", "db"]), before, "a reader leaves it alone");
+    place.ok(&["compact", "--db", "db"]);
+    assert_eq!(std::fs::read_dir(&spill).unwrap().count(), 0);
+    assert_eq!(place.ok(&["dump", "--db", "db"]), before);
 }
 
 #[test]

@@ -40,6 +40,7 @@
 //! | `verify` | every byte of every file |
 //! | `digest` | what was written, to be compared when it is read back |
 //! | `parts` | what the bytes are |
+//! | `window` | where whoever writes chunks of columns cuts them |
 
 mod chunks;
 mod digest;
@@ -54,6 +55,7 @@ mod tree;
 mod unit;
 mod verify;
 mod view;
+pub(crate) mod window;
 mod writer;
 
 #[cfg(test)]

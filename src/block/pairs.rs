@@ -28,6 +28,8 @@ struct Pair {
     bytes: u32,
     start: usize,
     count: u32,
+    /// The pair that came after it the last time; at first it itself.
+    next: u32,
 }
 
 /// One distinct name, with the series that have it.
@@ -86,6 +88,23 @@ impl Pairs {
         Ok(self.count(id, number))
     }
 
+    /// As [`intern`](Pairs::intern), for a pair that stands where, in the series before, the pair of another number did: what comes
+    /// after what is foretold, since series of one metric come target by target, for each metric in the same order.
+    pub(super) fn follow(&mut self, id: u32, before: u32, name: &str, value: &str) -> Result<u32> {
+        let next = self.pairs.get(before as usize).map_or(before, |pair| pair.next);
+        let foretold = self.pairs.get(next as usize).is_some_and(|pair| {
+            self.names.get(pair.name as usize).is_some_and(|n| n.name == name) && self.text(pair) == value
+        });
+        if foretold {
+            return Ok(self.count(id, next));
+        }
+        let number = self.intern(id, name, value)?;
+        if let Some(pair) = self.pairs.get_mut(before as usize) {
+            pair.next = number;
+        }
+        Ok(number)
+    }
+
     /// Notes that series `id`, the last so far, has the pair of this provisional number, too; answers the number.
     pub(super) fn count(&mut self, id: u32, number: u32) -> u32 {
         if let Some(pair) = self.pairs.get_mut(number as usize) {
@@ -101,7 +120,7 @@ impl Pairs {
         let number = number(self.pairs.len())?;
         // Values are at most 65,535 bytes long.
         let bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
-        self.pairs.push(Pair { name, bytes, start: self.values.len(), count: 0 });
+        self.pairs.push(Pair { name, bytes, start: self.values.len(), count: 0, next: number });
         self.values.push_str(value);
         let Pairs { hasher, values, pairs, by_pair, .. } = self;
         by_pair.insert_unique(hash, number, |&i| {

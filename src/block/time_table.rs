@@ -8,10 +8,13 @@
 //!
 //! Columns are known by a hash of their timestamps and kept as they are coded; one is taken only if its timestamps
 //! are equal, so that what is written depends on the chunks alone. Memory: the coded columns, up to
-//! [`KEPT_BYTES`] (then all are forgotten, and later equal ones are written again), and the last [`RECENT`] decoded.
+//! [`KEPT_BYTES`] (then all are forgotten, and later equal ones are written again), and the last [`RECENT`] decoded. Whoever has many chunks
+//! of one column in memory mostly has it once: its address then spares hashing and comparing (up to [`HELD_BYTES`] of them).
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
 
 use super::sink::Sink;
 use crate::error::{Error, Result};
@@ -23,6 +26,8 @@ use crate::format::time_column;
 const KEPT_BYTES: usize = 67_108_864;
 /// Columns that are kept decoded, and looked through for rows of a part.
 const RECENT: usize = 64;
+/// The most bytes of timestamps that are held to be known by their address.
+const HELD_BYTES: usize = 8_388_608;
 /// The most columns with one hash.
 const MAX_ALIKE: usize = 8;
 /// A bitmap of absent rows may take so many bytes more than half of one for each row.
@@ -35,6 +40,9 @@ pub(super) struct TimeTable {
     kept_bytes: usize,
     /// The last ones used, the latest first.
     recent: VecDeque<(u64, Timestamps)>,
+    /// Known ones by their address, which is theirs as long as they are held.
+    held: HashMap<usize, (u64, Timestamps), FixedState>,
+    held_bytes: usize,
 }
 
 /// A column that was written.
@@ -47,8 +55,15 @@ struct Known {
 impl TimeTable {
     /// The column that has these timestamps, which is written if there is none yet, and which rows of it they are.
     pub(super) fn place(&mut self, t: &Timestamps, salt: u32, sink: &mut Sink) -> Result<Rows> {
-        let hash = foldhash::fast::FixedState::default().hash_one(&**t);
+        if let Some(&(offset, _)) =
+            self.held.get(&t.as_ptr().addr()).filter(|(_, held)| held.len() == t.len())
+        {
+            self.touch(offset, t.clone());
+            return Ok(whole(offset, t));
+        }
+        let hash = FixedState::default().hash_one(&**t);
         if let Some(offset) = self.find(hash, t, salt)? {
+            self.hold(offset, t.clone());
             return Ok(whole(offset, t));
         }
         if let Some(rows) = self.find_part(t) {
@@ -77,10 +92,7 @@ impl TimeTable {
                 }
             };
             if column == *t {
-                if let Some(i) = recent {
-                    self.recent.remove(i);
-                }
-                self.note(offset, column);
+                self.touch(offset, column);
                 return Ok(Some(offset));
             }
         }
@@ -98,11 +110,31 @@ impl TimeTable {
         if self.kept_bytes > KEPT_BYTES {
             self.known.clear();
             self.kept_bytes = 0;
+            self.held.clear();
+            self.held_bytes = 0;
         }
         let alike = self.known.entry(hash).or_default();
         if alike.len() < MAX_ALIKE {
             alike.push(known);
         }
+    }
+
+    /// Holds a known column. What is forgotten here is found by its hash.
+    fn hold(&mut self, offset: u64, column: Timestamps) {
+        self.held_bytes += size_of_val(&*column) + 64;
+        if self.held_bytes > HELD_BYTES {
+            self.held.clear();
+            self.held_bytes = 0;
+        }
+        self.held.insert(column.as_ptr().addr(), (offset, column));
+    }
+
+    /// A known column is used.
+    fn touch(&mut self, offset: u64, column: Timestamps) {
+        if let Some(i) = self.recent.iter().position(|(at, _)| *at == offset) {
+            self.recent.remove(i);
+        }
+        self.note(offset, column);
     }
 
     fn note(&mut self, offset: u64, column: Timestamps) {

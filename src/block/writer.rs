@@ -325,17 +325,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Neighbours in label order share most pairs: those are known without hashing.
+    /// Neighbours in label order share most pairs: those are known without hashing, and most others are foretold.
     fn add_pairs(&mut self, id: u32, labels: &Labels) -> Result<()> {
         let mut numbers = Vec::with_capacity(self.last_pairs.len());
         let mut before = self.last.as_ref().map(Labels::canonical_pairs);
         for (i, pair) in labels.canonical_pairs().enumerate() {
             let same = before.as_mut().and_then(Iterator::next) == Some(pair);
-            let known = self.last_pairs.get(i).copied().filter(|_| same);
-            numbers.push(match (known, Labels::name_and_value(pair)) {
-                (Some(number), _) => self.pairs.count(id, number),
+            let there = self.last_pairs.get(i).copied();
+            numbers.push(match (there, Labels::name_and_value(pair)) {
+                (Some(number), _) if same => self.pairs.count(id, number),
+                (Some(before), Some((name, value))) => self.pairs.follow(id, before, name, value)?,
                 (None, Some((name, value))) => self.pairs.intern(id, name, value)?,
-                (None, None) => return Err(invalid("a label set is not in canonical form")),
+                (_, None) => return Err(invalid("a label set is not in canonical form")),
             });
         }
         drop(before);

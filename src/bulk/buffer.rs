@@ -14,7 +14,7 @@
 //! chunk where it is packed; otherwise it is gathered and sorted, stably, in one scratch vector, whose size is reckoned with
 //! beforehand ([`Buffer::memory_bytes`]).
 //!
-//! Cost: 16 bytes a sample, some 3 where it is packed, 28 a segment (an [`extend`](super::Loader::extend) of another series
+//! Cost: 16 bytes a sample, one or two where it is packed, 24 a segment (an [`extend`](super::Loader::extend) of another series
 //! than the one before), 32 for each row of the largest series.
 
 use std::sync::Arc;
@@ -23,7 +23,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use super::merge::{Input, Piece};
 use super::slab::{Part, Segment, Slab};
 use super::table::Table;
+use super::times::TimesPool;
 use crate::error::{Error, Result};
+use crate::format::chunk::Timestamps;
 use crate::format::spill_run::MAX_ENTRY_ROWS;
 use crate::model::Columns;
 
@@ -46,6 +48,8 @@ pub(super) struct Shape {
     pub(super) slab_rows: usize,
     /// The length of the blocks' ranges.
     pub(super) range_ms: i64,
+    /// The most bytes of timestamps that are remembered, to be shared.
+    pub(super) times_bytes: usize,
     /// The threads that pack; without, the caller does.
     pub(super) pool: Option<Arc<rayon::ThreadPool>>,
 }
@@ -61,6 +65,7 @@ enum Slot {
 #[derive(Debug)]
 pub(super) struct Buffer {
     shape: Shape,
+    times: TimesPool,
     slots: Vec<Slot>,
     /// The slots before this one are packed.
     packed: usize,
@@ -75,6 +80,7 @@ impl Buffer {
     /// An empty buffer that grows by a slab at a time.
     pub(super) fn new(shape: Shape) -> Buffer {
         Buffer {
+            times: TimesPool::new(shape.times_bytes),
             shape,
             slots: Vec::new(),
             packed: 0,
@@ -93,6 +99,7 @@ impl Buffer {
     /// The memory that it holds, and that sorting it will take; what the series themselves take is the table's.
     pub(super) fn memory_bytes(&self) -> usize {
         self.packed_bytes
+            + self.times.memory_bytes()
             + (self.slots.len() - self.packed) * self.shape.slab_rows * SAMPLE_BYTES
             + self.segments * SEGMENT_BYTES
             + self.most_rows * SCRATCH_BYTES
@@ -112,12 +119,12 @@ impl Buffer {
             self.slots.push(Slot::Here(Slab::with_capacity(self.shape.slab_rows)));
         }
         let n = self.room().min(t.len()).min(v.len());
-        let before = self.rows.get(series as usize).copied().unwrap_or(0);
+        let goes_on = self.rows.get(series as usize).is_some_and(|&rows| rows > 0);
         let (Some(Slot::Here(slab)), Some(t), Some(v)) = (self.slots.last_mut(), t.get(..n), v.get(..n))
         else {
             return Ok(0);
         };
-        self.segments += usize::from(slab.append(series, before, t, v));
+        self.segments += usize::from(slab.append(series, goes_on, t, v));
         self.count(series as usize, u32::try_from(n).unwrap_or(u32::MAX));
         Ok(n)
     }
@@ -142,11 +149,11 @@ impl Buffer {
     /// Has the last slab packed.
     fn pack_last(&mut self) {
         let Some(Slot::Here(slab)) = self.slots.pop() else { return };
-        let range_ms = self.shape.range_ms;
+        let (range_ms, times) = (self.shape.range_ms, self.times.clone());
         let (sender, receiver) = sync_channel(1);
         let pack = move || {
             // Nobody waits for it if the load was dropped.
-            let _ = sender.send(slab.packed(range_ms));
+            let _ = sender.send(slab.packed(range_ms, &times));
         };
         match &self.shape.pool {
             Some(pool) => pool.spawn(pack),
@@ -176,14 +183,14 @@ impl Buffer {
     /// Takes all rows out, sorted by series, which are those of the table.
     pub(super) fn sort<'a>(&mut self, table: &'a Table) -> Result<Sorted<'a>> {
         self.collect(0)?;
-        let memory_bytes = self.memory_bytes();
+        let (memory_bytes, times) = (self.memory_bytes(), self.times.take());
         let taken = std::mem::replace(self, Buffer::new(self.shape.clone()));
         let here = |slot| if let Slot::Here(slab) = slot { Some(slab) } else { None };
         let slabs: Vec<Slab> = taken.slots.into_iter().filter_map(here).collect();
         let (ends, places) = by_series(&slabs, table.len(), taken.segments);
         let with_rows = (0..).zip(&taken.rows).filter(|(_, rows)| **rows > 0).map(|(s, _)| s);
         let order = table.sorted(with_rows).into_iter();
-        Ok(Sorted { table, slabs, ends, places, order, now: None, scratch: Vec::new(), memory_bytes })
+        Ok(Sorted { table, slabs, times, ends, places, order, now: None, scratch: Vec::new(), memory_bytes })
     }
 }
 
@@ -220,6 +227,7 @@ fn by_series(slabs: &[Slab], series: usize, segments: usize) -> (Vec<u32>, Vec<P
 pub(super) struct Sorted<'a> {
     table: &'a Table,
     slabs: Vec<Slab>,
+    times: Vec<Timestamps>,
     ends: Vec<u32>,
     places: Vec<Place>,
     order: std::vec::IntoIter<u32>,
@@ -266,7 +274,7 @@ impl Sorted<'_> {
                         at += t.len();
                     }
                     Part::Chunk(number) => {
-                        let Some(coded) = slab.coded(number) else { break };
+                        let Some(coded) = slab.coded(number, &self.times) else { break };
                         let Columns { t, v } = coded.decode()?;
                         scratch.extend(t.into_iter().zip(v));
                         at += 1;
@@ -282,7 +290,8 @@ impl Sorted<'_> {
     fn in_order(&self, from: usize, end: usize) -> bool {
         let mut last = i64::MIN;
         (from..end).filter_map(|place| self.segment(place)).all(|(slab, segment)| {
-            slab.span(segment).is_some_and(|(first, to)| std::mem::replace(&mut last, to) <= first)
+            slab.span(segment, &self.times)
+                .is_some_and(|(first, to)| std::mem::replace(&mut last, to) <= first)
         })
     }
 
@@ -308,7 +317,7 @@ impl Sorted<'_> {
                         }
                         Some(Part::Chunk(number)) => {
                             if piece.rows.is_empty() {
-                                piece.coded = slab.coded(number);
+                                piece.coded = slab.coded(number, &self.times);
                                 at += 1;
                             }
                             break;

@@ -6,25 +6,22 @@
 //!
 //! Of rows with one timestamp the first wins; the others are counted, as duplicates if their value
 //! has the same bits, as conflicts otherwise. Since nothing was dropped before, the counts are
-//! exact, and the same whatever the memory was. A chunk that was coded on the way here is written as it is, if it is
-//! just what would be cut; blocks are the same bytes either way. The rows of a series come in time order, so that
+//! exact, and the same whatever the memory was. Chunks are columns, cut where a merge of blocks would cut them (see
+//! `block::window`): where follows from the timestamps alone. A stretch that was coded on the way here is written as it is, if it
+//! is just what is cut; blocks are the same bytes either way. The rows of a series come in time order, so that
 //! at any time one range is being filled, and finished chunks are handed on when they are many:
 //! a series of any length needs no more than `pending_bytes` here.
+
+use std::collections::VecDeque;
 
 use super::Sizes;
 use super::merge::{Coded, RowSink};
 use super::ranges::range_of;
-use crate::block::{BlockSink, NewChunk};
-use crate::error::Result;
+use crate::block::{BlockSink, NewChunk, window};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::{EncodedChunk, Encoding};
-use crate::format::gorilla;
-use crate::model::{Columns, Labels, Metadata, TimeRange};
-
-/// Rows of a chunk.
-pub(super) const CHUNK_ROWS: usize = 120;
-/// Rows of a chunk of a series that has very many in one block, so that their number, which a
-/// block bounds, suffices for hundreds of millions of samples.
-const LONG_CHUNK_ROWS: usize = 960;
+use crate::format::columns::values;
+use crate::model::{Labels, Metadata, TimeRange};
 
 /// What was written, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,10 +52,7 @@ pub(super) struct Cutter<'a, S> {
     last: Option<(i64, u64)>,
     /// The range of `open` and `pending`.
     here: TimeRange,
-    open: Columns,
-    /// A chunk with fewer rows than are cut: written as it is if no more follow, otherwise decoded into `open`, which is
-    /// empty until then.
-    held: Option<Coded>,
+    open: Open,
     /// Chunks of the series in this range, those handed on included.
     chunks: usize,
     pending: Vec<NewChunk>,
@@ -84,8 +78,7 @@ impl<'a, S: BlockSink> Cutter<'a, S> {
             labels: None,
             last: None,
             here: TimeRange::new(0, 0),
-            open: Columns::default(),
-            held: None,
+            open: Open::default(),
             chunks: 0,
             pending: Vec::new(),
             pending_bytes: 0,
@@ -112,46 +105,41 @@ impl<'a, S: BlockSink> Cutter<'a, S> {
     /// Takes rows with distinct, ascending timestamps, all later than those before.
     fn push(&mut self, mut t: &[i64], mut v: &[f64]) -> Result<()> {
         self.counts.samples += t.len() as u64;
-        self.release()?;
         while let Some(&first) = t.first() {
-            if !self.here.contains(first) {
-                self.leave_range()?;
-                self.here = range_of(first, self.range_ms);
-            }
+            self.enter_range(first)?;
             let inside = t.partition_point(|&t| t < self.here.end());
-            let n = inside.min(self.chunk_rows() - self.open.len());
             let (Some((t_now, t_rest)), Some((v_now, v_rest))) =
-                (t.split_at_checked(n), v.split_at_checked(n))
+                (t.split_at_checked(inside), v.split_at_checked(inside))
             else {
                 return Ok(());
             };
             (t, v) = (t_rest, v_rest);
-            self.open.t.extend_from_slice(t_now);
-            self.open.v.extend_from_slice(v_now);
-            if self.open.len() == self.chunk_rows() {
-                self.close_chunk()?;
-            }
+            self.open.push(t_now, v_now);
+            self.cut(window::MAX_ROWS)?;
         }
         Ok(())
     }
 
-    /// The rows at which the open chunk is closed.
-    fn chunk_rows(&self) -> usize {
-        if self.chunks < self.long_series_chunks { CHUNK_ROWS } else { LONG_CHUNK_ROWS }
-    }
-
-    fn close_chunk(&mut self) -> Result<()> {
-        let (Some(&min_t), Some(&max_t)) = (self.open.t.first(), self.open.t.last()) else { return Ok(()) };
-        let payload = gorilla::encode(&self.open.t, &self.open.v);
-        let rows = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
-        self.open.clear();
-        let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload };
-        self.finish_chunk(NewChunk { min_t, max_t, rows, chunk })
+    /// Cuts chunks while there are at least so many rows: with as many as a chunk has at most, where it ends is known.
+    fn cut(&mut self, least: usize) -> Result<()> {
+        while self.open.len() >= least.max(1) {
+            let rows = if self.chunks < self.long_series_chunks {
+                window::rows(&self.open.t)
+            } else {
+                // So that their number, which a block bounds, suffices for hundreds of millions of samples.
+                self.open.len().min(window::MAX_ROWS)
+            };
+            let chunk = self.open.take(rows)?;
+            self.finish_chunk(chunk)?;
+        }
+        Ok(())
     }
 
     fn finish_chunk(&mut self, chunk: NewChunk) -> Result<()> {
         self.chunks += 1;
-        self.pending_bytes += chunk.chunk.payload.capacity() + size_of::<NewChunk>();
+        // Its timestamps are its own at worst.
+        let times = size_of::<i64>() * chunk.rows as usize;
+        self.pending_bytes += chunk.chunk.payload.capacity() + size_of::<NewChunk>() + times;
         self.pending.push(chunk);
         match self.pending_bytes >= self.pending_bytes_max {
             true => self.hand_on(),
@@ -174,28 +162,23 @@ impl<'a, S: BlockSink> Cutter<'a, S> {
         Ok(())
     }
 
-    /// Decodes the chunk that is held, since rows follow.
-    fn release(&mut self) -> Result<()> {
-        if let Some(held) = self.held.take() {
-            self.open = held.decode()?;
+    /// Whether a stretch may stay coded: all of it new, and in one range of the group.
+    fn fits(&self, min_t: i64, max_t: i64) -> bool {
+        let new = self.last.is_none_or(|(last, _)| last < min_t);
+        new && range_of(min_t, self.range_ms).contains(max_t) && self.group.contains(min_t)
+    }
+
+    /// Goes on in the range that holds `t`.
+    fn enter_range(&mut self, t: i64) -> Result<()> {
+        if !self.here.contains(t) {
+            self.leave_range()?;
+            self.here = range_of(t, self.range_ms);
         }
         Ok(())
     }
 
-    /// Whether a chunk may stay as it is: all of it new, in one range of the group, and no longer than is cut.
-    fn fits(&self, chunk: &NewChunk) -> bool {
-        let range = range_of(chunk.min_t, self.range_ms);
-        let new = self.last.is_none_or(|(last, _)| last < chunk.min_t);
-        let inside = range.contains(chunk.max_t) && self.group.contains(chunk.min_t);
-        let begins = !self.here.contains(chunk.min_t) || (self.open.is_empty() && self.held.is_none());
-        new && inside && begins && chunk.rows as usize <= self.chunk_rows()
-    }
-
     fn leave_range(&mut self) -> Result<()> {
-        match self.held.take() {
-            Some(held) => self.finish_chunk(held.chunk)?,
-            None => self.close_chunk()?,
-        }
+        self.cut(1)?;
         self.chunks = 0;
         self.hand_on()
     }
@@ -230,21 +213,16 @@ impl<S: BlockSink> RowSink for Cutter<'_, S> {
     }
 
     fn coded(&mut self, coded: Coded) -> Result<()> {
-        if !self.fits(&coded.chunk) {
+        let (Some(&min_t), Some(&max_t)) = (coded.t.first(), coded.t.last()) else { return Ok(()) };
+        if !self.fits(min_t, max_t) {
             let rows = coded.decode()?;
             return self.rows(&rows.t, &rows.v);
         }
-        if !self.here.contains(coded.chunk.min_t) {
-            self.leave_range()?;
-            self.here = range_of(coded.chunk.min_t, self.range_ms);
-        }
-        self.counts.samples += u64::from(coded.chunk.rows);
-        self.last = Some((coded.chunk.max_t, coded.last_v.to_bits()));
-        if (coded.chunk.rows as usize) < self.chunk_rows() {
-            self.held = Some(coded);
-            return Ok(());
-        }
-        self.finish_chunk(coded.chunk)
+        self.enter_range(min_t)?;
+        self.counts.samples += coded.t.len() as u64;
+        self.last = Some((max_t, coded.last_v.to_bits()));
+        self.open.push_coded(coded);
+        self.cut(window::MAX_ROWS)
     }
 
     fn end(&mut self) -> Result<()> {
@@ -252,6 +230,76 @@ impl<S: BlockSink> RowSink for Cutter<'_, S> {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.pending_bytes + 16 * self.open.t.capacity()
+        self.pending_bytes + self.open.memory_bytes()
+    }
+}
+
+/// Rows that are in no chunk yet, those of one series and range.
+#[derive(Debug, Default)]
+struct Open {
+    t: Vec<i64>,
+    /// The values of these rows, but for the last ones, if they are coded; those of coded ones are any.
+    v: Vec<f64>,
+    /// The coded stretches, and their first rows.
+    coded: VecDeque<(usize, Coded)>,
+}
+
+impl Open {
+    fn len(&self) -> usize {
+        self.t.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        16 * self.t.capacity() + self.coded.iter().map(|(_, coded)| coded.values.capacity()).sum::<usize>()
+    }
+
+    fn push(&mut self, t: &[i64], v: &[f64]) {
+        self.v.resize(self.t.len(), 0.0);
+        self.t.extend_from_slice(t);
+        self.v.extend_from_slice(v);
+    }
+
+    fn push_coded(&mut self, coded: Coded) {
+        let from = self.t.len();
+        self.t.extend_from_slice(&coded.t);
+        self.coded.push_back((from, coded));
+    }
+
+    /// Takes the first rows, at least one and no more than there are, as a chunk.
+    fn take(&mut self, rows: usize) -> Result<NewChunk> {
+        let as_it_is = |(from, coded): &(usize, Coded)| *from == 0 && coded.t.len() == rows;
+        let (t, payload) = match self.coded.front().filter(|first| as_it_is(first)) {
+            Some(_) => self.coded.pop_front().map(|(_, coded)| (coded.t, coded.values)).unwrap_or_default(),
+            None => {
+                self.decode(rows)?;
+                let (t, v) = (self.t.get(..rows), self.v.get(..rows));
+                (t.unwrap_or_default().into(), values::encode(v.unwrap_or_default()))
+            }
+        };
+        self.t.drain(..rows);
+        self.v.drain(..rows.min(self.v.len()));
+        self.coded.iter_mut().for_each(|(from, _)| *from -= rows);
+        let (Some(&min_t), Some(&max_t)) = (t.first(), t.last()) else {
+            return Err(Error::new(ErrorKind::InvalidArgument, "a chunk without rows was to be cut"));
+        };
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        Ok(NewChunk { min_t, max_t, rows, chunk: EncodedChunk { encoding: Encoding::Columns(t), payload } })
+    }
+
+    /// Puts the values of coded stretches that begin before row `end` to those of the others.
+    fn decode(&mut self, end: usize) -> Result<()> {
+        while self.coded.front().is_some_and(|(from, _)| *from < end) {
+            let Some((from, coded)) = self.coded.pop_front() else { break };
+            let mut v = Vec::with_capacity(coded.t.len());
+            coded.decode_into(&mut v)?;
+            let to = from + v.len();
+            if self.v.len() < to {
+                self.v.resize(to, 0.0);
+            }
+            if let Some(place) = self.v.get_mut(from..to) {
+                place.copy_from_slice(&v);
+            }
+        }
+        Ok(())
     }
 }

@@ -16,8 +16,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::block::NewChunk;
 use crate::error::{Error, Result};
+use crate::format::chunk::Timestamps;
+use crate::format::columns::values;
 use crate::model::{Cancel, Columns, Labels};
 
 /// Some rows of one series, in time order.
@@ -41,21 +42,28 @@ impl Piece {
     }
 }
 
-/// Rows of one series, with ascending timestamps, as a chunk.
+/// Rows of one series, with ascending timestamps, as a chunk of columns.
 #[derive(Clone, Debug)]
 pub(super) struct Coded {
-    /// The chunk.
-    pub(super) chunk: NewChunk,
+    /// The timestamps.
+    pub(super) t: Timestamps,
+    /// The column of values.
+    pub(super) values: Vec<u8>,
     /// The value of the last row.
     pub(super) last_v: f64,
 }
 
 impl Coded {
-    /// Its rows. What was coded here does not decode only if memory was damaged.
+    /// Appends its values. What was coded here does not decode only if memory was damaged.
+    pub(super) fn decode_into(&self, out: &mut Vec<f64>) -> Result<()> {
+        let rows = self.t.len();
+        values::decode(&self.values, rows, 0..rows, out).map_err(|e| Error::corrupt("memory", 0, e))
+    }
+
+    /// Its rows.
     pub(super) fn decode(&self) -> Result<Columns> {
-        let mut rows = Columns::default();
-        let decoded = self.chunk.chunk.decode_into(&mut rows);
-        decoded.map_err(|e| Error::corrupt("memory", 0, e))?;
+        let mut rows = Columns { t: self.t.to_vec(), v: Vec::with_capacity(self.t.len()) };
+        self.decode_into(&mut rows.v)?;
         Ok(rows)
     }
 }

@@ -13,6 +13,7 @@
 //! | `table` | label sets of the current epoch as numbers of their pairs; what a [`BulkRef`] means |
 //! | `buffer` | samples in memory, in the order they came, and sorted |
 //! | `slab` | a part of them, and how it is packed |
+//! | `times` | timestamps that packed stretches share |
 //! | `run` | sorted samples on disk: written, read back, removed |
 //! | `merge` | sorted streams into one, ties in the order of the input |
 //! | `ranges` | which block ranges there are |
@@ -25,7 +26,8 @@
 //! # Memory
 //! Three quarters of [`LoaderOptions::memory_bytes`] hold what comes in: label table (which may take
 //! three quarters of that) and samples. Before they outgrow it, the samples are sorted and written
-//! as a run; scratch for sorting is reckoned in. Long stretches are packed before (see `slab`): some 3 bytes a sample instead of 16. The rest is for the writer's and reader's units.
+//! as a run; scratch for the rows of a series is reckoned in. Most are packed before (see `slab`): one or two bytes a sample instead of 16. The rest
+//! is for sorting the series, and then for the writer's and reader's units.
 //! Merging holds a unit and a piece for each run, so that only so many are merged at once as fit;
 //! more runs than that are first merged into longer ones. Blocks being written need memory of
 //! their own for their index; how many are open at once follows from the number of series, and what spans more ranges
@@ -48,6 +50,7 @@ mod ranges;
 mod run;
 mod slab;
 mod table;
+mod times;
 
 use buffer::{Buffer, Shape};
 use cut::{Counts, Cutter, MakeSink};
@@ -132,6 +135,7 @@ struct Sizes {
     load_bytes: usize,
     table_bytes: usize,
     slab_rows: usize,
+    times_bytes: usize,
     unit_target_bytes: usize,
     fan_in: usize,
     pending_bytes: usize,
@@ -147,6 +151,7 @@ impl Sizes {
             load_bytes,
             table_bytes: load_bytes - load_bytes / 4,
             slab_rows: (memory / 4_096).clamp(64, 65_536),
+            times_bytes: memory / 64,
             unit_target_bytes: (memory / 256).clamp(4_096, UNIT_TARGET_BYTES),
             fan_in: (memory / 2 / RUN_BYTES).clamp(2, MAX_FAN_IN),
             pending_bytes: memory / 16,
@@ -232,6 +237,7 @@ impl Loader {
             buffer: Buffer::new(Shape {
                 slab_rows: sizes.slab_rows,
                 range_ms: options.range_ms,
+                times_bytes: sizes.times_bytes,
                 pool: options.pool.clone(),
             }),
             families: BTreeMap::new(),
@@ -336,6 +342,10 @@ impl Loader {
             let mut cutter = Cutter::new(self.range_ms, group, &self.sizes, &mut *make);
             let peak = merge(self.inputs(pass, group)?, &cancel, &mut cutter)?;
             self.note_peak(peak);
+            if pass + 1 == groups.len() {
+                // Writing the index of a block takes memory of its own.
+                self.table = Table::new();
+            }
             let families = self.families.iter().map(|(name, metadata)| (name.as_str(), metadata));
             let counts = cutter.finish(families, &mut blocks)?;
             // The first pass reads all runs and so sees every series.

@@ -3,25 +3,30 @@
 //! ```text
 //!   filling   rows:    [· · · · · · · · · · · ·]    segments: (series 4, rows 0..3) (series 1, rows 3..12)
 //!   packed    rows:    [· · ·]                      segments: (series 4, rows 0..3) (series 1, chunks 0..2)
-//!             chunks:  [t₀ … t₁, bytes] [t₂ … t₃, bytes]
+//!             chunks:  [column of timestamps, bytes] [column of timestamps, bytes]
 //! ```
 //!
-//! A full slab is packed, beside the thread that fills the next: long stretches of a series become chunks, cut where
-//! the blocks' chunks will be, so that most are copied into a block as they are. That takes a sixth of the memory, and
-//! coding, which is most of the work after parsing, is done by then. A stretch that is short or out of time order
-//! keeps its rows, and so does what goes on with a series in the middle of a chunk. Where a chunk cannot stay as it
-//! was cut, it is decoded again: packing changes nothing but the cost.
+//! A full slab is packed, beside the thread that fills the next: stretches of a series become chunks of columns, cut as if
+//! nothing came before or after them, so that most are copied into a block as they are. That takes a tenth of the memory, and
+//! coding, which is most of the work after parsing, is done by then. A stretch keeps its rows if it is out of time order; if it is
+//! short, and others did not have its timestamps: a column of its own would take as much as the rows do; and if it goes on with a
+//! series but would not fill a chunk, which would be coded again with what stands before. Where a chunk cannot stay as it
+//! was cut, it is decoded: packing changes nothing but the cost.
 
-use super::cut::CHUNK_ROWS;
 use super::merge::Coded;
 use super::ranges::range_of;
-use crate::block::NewChunk;
-use crate::format::chunk::{EncodedChunk, Encoding};
-use crate::format::gorilla;
+use super::times::TimesPool;
+use crate::block::window;
+use crate::format::chunk::Timestamps;
+use crate::format::columns::values;
 use crate::model::Columns;
 
+/// A stretch that goes on with a series is packed if it has so many rows.
+const FULL_ROWS: usize = window::SMALL_ROWS;
+/// A column of timestamps for so many rows pays, even if no other series has them.
+const LONG_ROWS: usize = 60;
 /// A stretch of fewer rows is not packed.
-const PACK_ROWS: usize = 60;
+const PACK_ROWS: usize = 4;
 
 /// Rows of one series, consecutive in one slab.
 #[derive(Clone, Copy, Debug)]
@@ -34,19 +39,18 @@ pub(super) struct Segment {
     pub(super) rows: u32,
     /// The number of chunks; 0 if it is not packed.
     chunks: u32,
-    /// The rows that came of this series before.
-    before: u32,
+    /// Whether rows of the series came before.
+    goes_on: bool,
 }
 
 /// Some rows of a series in coded form.
 #[derive(Clone, Copy, Debug)]
 struct Chunk {
-    min_t: i64,
-    max_t: i64,
     last_v: f64,
-    rows: u32,
+    /// The number of its column of timestamps.
+    times: u32,
+    /// Where its bytes begin; they end where those of the next one begin.
     start: u32,
-    end: u32,
 }
 
 /// A part of a segment.
@@ -64,6 +68,8 @@ pub(super) struct Slab {
     segments: Vec<Segment>,
     chunks: Vec<Chunk>,
     bytes: Vec<u8>,
+    /// The memory of the columns of timestamps that were new here.
+    times_bytes: usize,
 }
 
 impl Slab {
@@ -85,11 +91,12 @@ impl Slab {
 
     /// The memory of rows and chunks.
     pub(super) fn memory_bytes(&self) -> usize {
-        16 * self.rows.t.capacity() + size_of::<Chunk>() * self.chunks.capacity() + self.bytes.capacity()
+        let chunks = size_of::<Chunk>() * self.chunks.capacity() + self.bytes.capacity();
+        16 * self.rows.t.capacity() + chunks + self.times_bytes
     }
 
-    /// Appends rows of a series that had so many rows before; says whether that made a segment.
-    pub(super) fn append(&mut self, series: u32, before: u32, t: &[i64], v: &[f64]) -> bool {
+    /// Appends rows of a series, of which others came before or not; says whether that made a segment.
+    pub(super) fn append(&mut self, series: u32, goes_on: bool, t: &[i64], v: &[f64]) -> bool {
         let (from, rows) = (small(self.rows.len()), small(t.len()));
         self.rows.t.extend_from_slice(t);
         self.rows.v.extend_from_slice(v);
@@ -99,7 +106,7 @@ impl Slab {
                 false
             }
             _ => {
-                self.segments.push(Segment { series, from, rows, chunks: 0, before });
+                self.segments.push(Segment { series, from, rows, chunks: 0, goes_on });
                 true
             }
         }
@@ -117,43 +124,39 @@ impl Slab {
     }
 
     /// First and last timestamp of a segment; `None` if its rows are out of order.
-    pub(super) fn span(&self, segment: &Segment) -> Option<(i64, i64)> {
+    pub(super) fn span(&self, segment: &Segment, times: &[Timestamps]) -> Option<(i64, i64)> {
         match self.part(segment, 0)? {
             Part::Rows(t, _) => t.is_sorted().then_some((*t.first()?, *t.last()?)),
             Part::Chunk(first) => {
                 let last = first + segment.chunks as usize - 1;
-                Some((self.chunks.get(first)?.min_t, self.chunks.get(last)?.max_t))
+                let column = |number: usize| times.get(self.chunks.get(number)?.times as usize);
+                Some((*column(first)?.first()?, *column(last)?.last()?))
             }
         }
     }
 
     /// A chunk by its number.
-    pub(super) fn coded(&self, number: usize) -> Option<Coded> {
+    pub(super) fn coded(&self, number: usize, times: &[Timestamps]) -> Option<Coded> {
         let chunk = self.chunks.get(number)?;
-        let payload = self.bytes.get(chunk.start as usize..chunk.end as usize)?.to_vec();
-        let Chunk { min_t, max_t, rows, last_v, .. } = *chunk;
-        let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload };
-        Some(Coded { chunk: NewChunk { min_t, max_t, rows, chunk }, last_v })
+        let end = self.chunks.get(number + 1).map_or(self.bytes.len(), |next| next.start as usize);
+        let values = self.bytes.get(chunk.start as usize..end)?.to_vec();
+        Some(Coded { t: times.get(chunk.times as usize)?.clone(), values, last_v: chunk.last_v })
     }
 
     /// The same rows, packed for blocks of ranges of this length.
-    pub(super) fn packed(self, range_ms: i64) -> Slab {
-        if self.segments.iter().all(|segment| (segment.rows as usize) < PACK_ROWS) {
+    pub(super) fn packed(self, range_ms: i64, times: &TimesPool) -> Slab {
+        if !self.segments.iter().any(Segment::may_pack) {
             return self;
         }
         let mut out = Slab { segments: Vec::with_capacity(self.segments.len()), ..Slab::default() };
         for segment in &self.segments {
             let Some(Part::Rows(t, v)) = self.part(segment, 0) else { continue };
             let ascends = t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b);
-            // Chunks that begin elsewhere than the blocks' would be coded for nothing.
-            let aligned = (segment.before as usize).is_multiple_of(CHUNK_ROWS);
-            if t.len() >= PACK_ROWS && ascends && aligned {
-                out.pack(segment, t, v, range_ms);
-                continue;
+            if !segment.may_pack() || !ascends || !out.pack(segment, (t, v), range_ms, times) {
+                out.segments.push(Segment { from: small(out.rows.len()), ..*segment });
+                out.rows.t.extend_from_slice(t);
+                out.rows.v.extend_from_slice(v);
             }
-            out.segments.push(Segment { from: small(out.rows.len()), ..*segment });
-            out.rows.t.extend_from_slice(t);
-            out.rows.v.extend_from_slice(v);
         }
         out.rows.t.shrink_to_fit();
         out.rows.v.shrink_to_fit();
@@ -162,31 +165,48 @@ impl Slab {
         out
     }
 
-    /// Adds a segment as chunks: of as many rows as the blocks' have, and cut at the ends of ranges.
-    fn pack(&mut self, segment: &Segment, mut t: &[i64], mut v: &[f64], range_ms: i64) {
-        let from = self.chunks.len();
+    /// Adds a segment as chunks, cut at the ends of ranges, too; false, and nothing is added, if that does not pay.
+    fn pack(
+        &mut self,
+        segment: &Segment,
+        (mut t, mut v): (&[i64], &[f64]),
+        range_ms: i64,
+        times: &TimesPool,
+    ) -> bool {
+        let (from, pays) = (self.chunks.len(), t.len() >= LONG_ROWS);
         while let Some(&first) = t.first() {
-            let range = range_of(first, range_ms);
-            let inside = t.partition_point(|&t| t < range.end());
-            let n = inside.clamp(1, CHUNK_ROWS);
+            let inside = t.partition_point(|&t| t < range_of(first, range_ms).end()).max(1);
+            let n = window::rows(t.get(..inside).unwrap_or_default());
             let (Some((t_now, t_rest)), Some((v_now, v_rest))) =
                 (t.split_at_checked(n), v.split_at_checked(n))
             else {
                 break;
             };
-            self.encode(t_now, v_now);
+            let Some(place) = times.place(t_now, pays) else {
+                self.bytes.truncate(self.chunks.get(from).map_or(self.bytes.len(), |c| c.start as usize));
+                self.chunks.truncate(from);
+                return false;
+            };
+            self.times_bytes += place.new_bytes;
+            self.encode(place.column, v_now);
             (t, v) = (t_rest, v_rest);
         }
         let chunks = small(self.chunks.len() - from);
         self.segments.push(Segment { from: small(from), chunks, ..*segment });
+        true
     }
 
-    fn encode(&mut self, t: &[i64], v: &[f64]) {
-        let (Some(&min_t), Some(&max_t), Some(&last_v)) = (t.first(), t.last(), v.last()) else { return };
-        let start = small(self.bytes.len());
-        self.bytes.extend_from_slice(&gorilla::encode(t, v));
-        let (rows, end) = (small(t.len()), small(self.bytes.len()));
-        self.chunks.push(Chunk { min_t, max_t, last_v, rows, start, end });
+    fn encode(&mut self, times: u32, v: &[f64]) {
+        let Some(&last_v) = v.last() else { return };
+        self.chunks.push(Chunk { last_v, times, start: small(self.bytes.len()) });
+        self.bytes.extend_from_slice(&values::encode(v));
+    }
+}
+
+impl Segment {
+    /// Whether packing may pay.
+    fn may_pack(&self) -> bool {
+        self.rows as usize >= if self.goes_on { FULL_ROWS } else { PACK_ROWS }
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::*;
-use crate::block::{NewChunk, SeriesSink};
+use crate::block::{NewChunk, SeriesSink, window};
 use crate::env::MemFs;
 use crate::error::AppendError;
 use crate::model::{Columns, MetricType, STALE};
@@ -102,7 +102,7 @@ impl SeriesSink for TestBlock {
             chunk.chunk.decode_into(&mut rows).unwrap();
             assert_eq!((rows.t[0], *rows.t.last().unwrap()), (chunk.min_t, chunk.max_t));
             assert_eq!(rows.len(), chunk.rows as usize);
-            assert!(rows.len() <= 960);
+            assert!(rows.len() <= window::MAX_ROWS);
             self.rows_of_chunks.push(rows.len());
             for (&t, &v) in rows.t.iter().zip(&rows.v) {
                 assert!(self.range.contains(t));
@@ -136,10 +136,11 @@ const TINY: Sizes = Sizes {
     load_bytes: 24_000,
     table_bytes: 12_000,
     slab_rows: 64,
+    times_bytes: 1_024,
     unit_target_bytes: 256,
     fan_in: 4,
     pending_bytes: 2_000,
-    long_series_chunks: 30,
+    long_series_chunks: 5,
     blocks_bytes: 2 * 70_000,
 };
 
@@ -287,8 +288,8 @@ fn packing_changes_nothing_in_the_blocks() {
             }
             loader.finish(&mut |_| Ok(Chunks::default())).unwrap().blocks
         };
-        // What fits no slab is never packed.
-        let plain = chunks(32, None);
+        // Of so short stretches of so many timestamps none is packed.
+        let plain = chunks(3, None);
         for slab_rows in [64, 500, 4_096] {
             assert!(chunks(slab_rows, None) == plain, "packed by the caller, {slab_rows} rows a slab");
             assert!(chunks(slab_rows, Some(&pool)) == plain, "packed by the pool, {slab_rows} rows a slab");
@@ -367,9 +368,8 @@ fn chunks_of_a_very_long_series_are_longer() {
         assert_eq!(loaded.samples, 10_000);
         lengths.push(rows.take());
     }
-    assert_eq!(lengths[0][..31], [[120; 30].as_slice(), &[960]].concat());
-    assert_eq!(lengths[0].len(), 30 + 7, "3,600 rows in short chunks, 6,400 in long ones");
-    assert_eq!(lengths[1].len(), 84);
+    assert_eq!(lengths[0], [[878; 5].as_slice(), &[window::MAX_ROWS; 5], &[490]].concat());
+    assert_eq!(lengths[1], [[878; 11].as_slice(), &[342]].concat(), "by windows");
 }
 
 /// A test block that tells the rows of its chunks when it is finished.

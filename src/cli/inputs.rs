@@ -124,11 +124,11 @@ impl Place {
     pub(crate) fn input(&self, interrupt: &Interrupt) -> Input<'static> {
         match self {
             Place::Stdin => {
-                Input::new(self.name(), interrupt.input(io::stdin())).modified_ms(crate::time::now_ms())
+                Input::sent(self.name(), interrupt.input(io::stdin())).modified_ms(crate::time::now_ms())
             }
             Place::File { path, modified_ms, .. } => {
                 let file = OnDemand { path: path.clone(), file: None };
-                Input::new(self.name(), interrupt.input(file)).modified_ms(*modified_ms)
+                Input::sent(self.name(), interrupt.input(file)).modified_ms(*modified_ms)
             }
         }
     }

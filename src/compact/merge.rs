@@ -12,7 +12,7 @@
 //! merge, which trims, drops what is deleted and lets the highest precedence win, and is cut anew:
 //! - into gorilla chunks of [`CHUNK_ROWS`] while there is plenty, and the rest evenly. A remainder that would make a small
 //!   chunk takes the next chunk with it, so that merging again and again leaves no crumbs;
-//! - into chunks of columns at the borders of windows of time (see `window`). A small one takes the next with it if that is in the same window.
+//! - into chunks of columns at the borders of windows of time (see `block::window`). A small one takes the next with it if that is in the same window.
 //!
 //! Series are taken in batches of [`BATCH_SERIES`] or [`BATCH_SAMPLES`], whichever is full first:
 //!
@@ -33,15 +33,13 @@ use std::sync::Arc;
 
 use rayon::prelude::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 
-use crate::block::{Made, NewChunk, SeriesSink, Writer};
+use crate::block::{Made, NewChunk, SeriesSink, Writer, window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::columns::values;
 use crate::format::gorilla;
 use crate::model::{Cancel, Columns, Labels, Metadata, TimeRange};
 use crate::source::{Piece, SampleMerge, SeriesMerge, Source, visible};
-
-use super::window;
 
 /// Rows of a chunk that is cut here.
 pub(crate) const CHUNK_ROWS: usize = 120;

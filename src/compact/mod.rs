@@ -3,7 +3,6 @@
 //! ```text
 //!   plan       which blocks to rewrite next       pure: bounds in, a plan out
 //!   merge      many sources ──▶ one block         the head's flush is the same code
-//!   window     where chunks of columns are cut       pure
 //!   retention  which blocks go                    pure: bounds in, indexes out
 //! ```
 //!
@@ -18,7 +17,6 @@
 mod merge;
 mod plan;
 mod retention;
-mod window;
 
 pub(crate) use merge::{Form, Means, write};
 pub(crate) use plan::{Candidate, Plan, levels, plan};

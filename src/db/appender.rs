@@ -261,6 +261,8 @@ impl Appender {
             rejected: rejected.collect(),
             series: 0,
             block_bytes: 0,
+            stored_equal: 0,
+            stored_other: 0,
         }
     }
 }
@@ -319,6 +321,8 @@ pub struct Committed {
     pub(crate) conflicts: u64,
     pub(crate) series: u64,
     pub(crate) block_bytes: u64,
+    pub(crate) stored_equal: u64,
+    pub(crate) stored_other: u64,
 }
 
 impl Committed {
@@ -346,6 +350,18 @@ impl Committed {
     /// Bytes of the blocks that a bulk load wrote; 0 for a commit.
     pub fn block_bytes(&self) -> u64 {
         self.block_bytes
+    }
+
+    /// Samples of a bulk load that the store had already, with the same value bit for bit; 0 for a commit. Loading the same
+    /// again changes nothing. Samples committed while the load ended may be counted or not.
+    pub fn stored_equal(&self) -> u64 {
+        self.stored_equal
+    }
+
+    /// Samples of a bulk load at timestamps at which the store had another value for their series; 0 for a commit. The head's value stays what
+    /// is seen, an older block's does not.
+    pub fn stored_other(&self) -> u64 {
+        self.stored_other
     }
 
     /// Samples that were not taken, in the order of the batch.

@@ -9,6 +9,7 @@ use crate::db::appender::check_metadata;
 use crate::db::counters::count_many;
 use crate::db::merge::salt;
 use crate::db::publish::Edit;
+use crate::db::stored::{self, Stored};
 use crate::db::version::LiveBlock;
 use crate::db::{Committed, Db, Shared, Workers};
 use crate::env::Fs;
@@ -121,7 +122,7 @@ impl BulkLoader {
     }
 
     /// Sorts what was added into blocks of the highest level, syncs them, and publishes them with one swap of the manifest.
-    /// Conflicts within the load are counted: [`Committed::conflicts`].
+    /// Conflicts within the load are counted, [`Committed::conflicts`], and those with what is stored: [`Committed::stored_other`].
     ///
     /// # Errors
     /// I/O errors and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled): nothing was stored, spill files are gone;
@@ -164,6 +165,7 @@ fn finish(shared: &Shared, loader: Loader, made: &mut Vec<Made>) -> Result<Commi
         let unfinished = shared.unfinished_block(m.range, m.sequence);
         blocks.push(shared.adopt(&unfinished, finished, (m.sequence, m.sequence), &shared.options.cancel)?);
     }
+    let Stored { equal: stored_equal, other: stored_other } = stored::count(shared, &blocks)?;
     let block_bytes = blocks.iter().map(|b| b.block.bytes()).sum();
     count_many(&shared.counters.new_block_bytes, block_bytes);
     if !blocks.is_empty() {
@@ -176,6 +178,8 @@ fn finish(shared: &Shared, loader: Loader, made: &mut Vec<Made>) -> Result<Commi
         series: loaded.series,
         conflicts: loaded.conflicts,
         block_bytes,
+        stored_equal,
+        stored_other,
     })
 }
 

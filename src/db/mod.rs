@@ -42,6 +42,7 @@ mod publish;
 mod recover;
 mod report;
 mod snapshot;
+mod stored;
 mod verify;
 mod version;
 mod workers;

@@ -7,7 +7,7 @@ use super::grammar::Grammar;
 use super::parser::{Event, Fault, ParseError, Parser};
 use super::strict::Strict;
 use super::{Format, ImportOptions, Input};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Workers};
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,8 @@ pub fn check_input(
 ) -> Result<CheckReport> {
     let Input { name, reader, .. } = input;
     let asked = format;
-    let Opened { text, format, .. } = open(&name, reader, format, ImportOptions::default().max_unpack_ratio)?;
+    let max_ratio = ImportOptions::default().max_unpack_ratio;
+    let Opened { text, format, .. } = open(&name, reader, format, max_ratio, Workers::default())?;
     if matches!(format, Format::Scrapes | Format::Jsonl | Format::Promdump) {
         let what =
             "this is no exposition text, but recorded scrapes, JSON lines or a dump: an import reads it";

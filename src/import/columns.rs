@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Labels are parsed and hashed once for each spelling of a series. Spellings of one series share
-//! a buffer, so that its samples keep their order. Memory is bounded: half of the budget for what is known
+//! a buffer, so that its samples keep their order. A dump that is written series by series has each of them once: where a run of lines
+//! begins with a series that was not seen, it *passes*, and no spelling of it becomes known unless it comes again. Memory is bounded: half of the budget for what is known
 //! (then all is handed on and forgotten), half for samples (then all are handed on and their
 //! buffers freed).
 
@@ -25,6 +26,8 @@ const SERIES_OVERHEAD_BYTES: usize = 128;
 const SAMPLE_BYTES: usize = 32;
 /// A buffer so long is handed on at once.
 const BLOCK_SAMPLES: usize = 8_192;
+/// How many series that passed are remembered.
+const PASSED: usize = 65_536;
 /// So many samples at once pass by the buffer.
 const DIRECT_SAMPLES: usize = 8;
 
@@ -59,6 +62,10 @@ pub(crate) struct Columns<Id> {
     quantile: Spellings,
     locals: HashMap<Id, Local, RandomState>,
     buffers: Vec<Buffer<Id>>,
+    /// The buffer of the series that passes.
+    passing: Option<Local>,
+    /// Parts of hashes of series that passed, each in the place that another part says.
+    passed: Vec<u32>,
     known_bytes: usize,
     max_known_bytes: usize,
     pushed: usize,
@@ -72,6 +79,16 @@ struct Buffer<Id> {
     v: Vec<f64>,
 }
 
+impl<Id: Copy> Buffer<Id> {
+    /// Gives the sink what is here, and keeps the memory.
+    fn hand_on<S: SampleSink<Series = Id>>(&mut self, sink: &mut S) -> Result<()> {
+        sink.extend(self.series, &self.t, &self.v)?;
+        self.t.clear();
+        self.v.clear();
+        Ok(())
+    }
+}
+
 impl<Id: Copy + Eq + Hash> Columns<Id> {
     /// Empty, with a budget in bytes.
     pub(crate) fn new(memory_bytes: usize) -> Columns<Id> {
@@ -81,6 +98,8 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
             quantile: Spellings::default(),
             locals: HashMap::default(),
             buffers: Vec::new(),
+            passing: None,
+            passed: Vec::new(),
             known_bytes: 0,
             max_known_bytes: memory_bytes / 2,
             pushed: 0,
@@ -99,6 +118,36 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         self.spellings(spelling).insert(raw, hash, local);
         self.known_bytes += raw.len() + SPELLING_BYTES;
         local
+    }
+
+    /// Whether a series of which the bytes have this hash passed before, as far as that is remembered; from here on it did.
+    pub(crate) fn passed(&mut self, hash: u64) -> bool {
+        self.passed.resize(PASSED, 0);
+        let (place, part) = ((hash >> 32) as usize % PASSED, (hash & 0xffff_ffff) as u32 | 1);
+        self.passed.get_mut(place).is_some_and(|passed| std::mem::replace(passed, part) == part)
+    }
+
+    /// Lets a series pass: its number is valid until the next one is let pass, adopted or inserted.
+    pub(crate) fn pass<S: SampleSink<Series = Id>>(&mut self, series: Id, sink: &mut S) -> Result<Local> {
+        self.end_passing(sink)?;
+        if let Some(&known) = self.locals.get(&series) {
+            return Ok(known);
+        }
+        let next = Local(self.buffers.len());
+        let local = *self.passing.get_or_insert(next);
+        match self.buffers.get_mut(local.0) {
+            Some(buffer) => buffer.series = series,
+            None => self.buffers.push(Buffer { series, t: Vec::new(), v: Vec::new() }),
+        }
+        Ok(local)
+    }
+
+    /// Hands on the samples of the series that passes, before others of it that may come by another way.
+    pub(crate) fn end_passing<S: SampleSink<Series = Id>>(&mut self, sink: &mut S) -> Result<()> {
+        match self.passing.and_then(|local| self.buffers.get_mut(local.0)) {
+            Some(buffer) if !buffer.t.is_empty() => buffer.hand_on(sink),
+            _ => Ok(()),
+        }
     }
 
     fn spellings(&mut self, spelling: Spelling) -> &mut Spellings {
@@ -142,9 +191,7 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
             return t.iter().zip(v).try_for_each(|(&t, &v)| self.push(local, t, v, sink));
         }
         if !buffer.t.is_empty() {
-            sink.extend(buffer.series, &buffer.t, &buffer.v)?;
-            buffer.t.clear();
-            buffer.v.clear();
+            buffer.hand_on(sink)?;
         }
         sink.extend(buffer.series, t, v)
     }
@@ -159,9 +206,7 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         buffer.t.push(t);
         buffer.v.push(v);
         if buffer.t.len() >= BLOCK_SAMPLES {
-            sink.extend(buffer.series, &buffer.t, &buffer.v)?;
-            buffer.t.clear();
-            buffer.v.clear();
+            buffer.hand_on(sink)?;
         }
         // What a handed-on buffer keeps allocated counts until all are freed.
         self.pushed += 1;
@@ -189,6 +234,7 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         self.quantile.clear();
         self.locals.clear();
         self.buffers.clear();
+        self.passing = None;
         self.known_bytes = 0;
         Ok(())
     }

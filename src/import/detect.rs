@@ -20,14 +20,18 @@
 //!    hence OpenMetrics; otherwise text.
 //! 6. Nothing of that: text.
 
-use std::io::{self, BufRead, BufReader, Read};
+#[cfg(any(feature = "gzip", feature = "zstd"))]
+use std::io::BufReader;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Format;
+use super::ahead::Ahead;
+use super::options::Reader;
 use super::scrapes::MARK;
-use crate::{Error, Result};
+use crate::{Error, Result, Workers};
 
 /// How much of the input is looked at.
 const SAMPLE_BYTES: usize = 64 * 1024;
@@ -35,6 +39,9 @@ const SAMPLE_BYTES: usize = 64 * 1024;
 const SECONDS_BELOW: u64 = 100_000_000_000;
 /// An input may unpack to so much whatever its ratio.
 const ALWAYS_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The ratio of what is as it is: no bound.
+const NOT_PACKED: u64 = u64::MAX;
 
 /// An input, unpacked, with its format known.
 pub(crate) struct Opened<'r> {
@@ -46,29 +53,33 @@ pub(crate) struct Opened<'r> {
     pub(crate) bytes_in: Arc<AtomicU64>,
 }
 
-/// Unpacks `input` if it is packed, bounded by `max_ratio` (unpacked to packed), and finds its
-/// format out unless it is given.
+/// Unpacks `reader` if it is packed, bounded by `max_ratio` (unpacked to packed), beside the caller if it may be read by
+/// `workers`, and finds its format out unless it is given.
 pub(crate) fn open<'r>(
     name: &str,
-    input: Box<dyn Read + 'r>,
+    reader: Reader<'r>,
     format: Format,
     max_ratio: u64,
+    workers: Workers,
 ) -> Result<Opened<'r>> {
     let failed = |e: io::Error| Error::io("read the input", name, e);
     let bytes_in = Arc::new(AtomicU64::new(0));
-    let counted = Counted { input, bytes: Arc::clone(&bytes_in) };
-    let (magic, input) = peek(Box::new(counted), 4).map_err(failed)?;
-    let (unpacked, packed) = unpack(name, &magic, input)?;
-    let bounded: Box<dyn Read + 'r> = match packed {
-        true => Box::new(Bounded { input: unpacked, packed: Arc::clone(&bytes_in), unpacked: 0, max_ratio }),
-        false => unpacked,
+    let unpacked: Box<dyn Read + 'r> = match reader {
+        Reader::Here(input) => Box::new(unpack(name, input, &bytes_in, max_ratio)?),
+        Reader::Anywhere(input) => {
+            let unpacked = unpack(name, input, &bytes_in, max_ratio)?;
+            match unpacked.max_ratio {
+                NOT_PACKED => Box::new(unpacked),
+                _ => Box::new(Ahead::new(Box::new(unpacked), workers)),
+            }
+        }
     };
     if format != Format::Auto {
-        return Ok(Opened { text: bounded, format, bytes_in });
+        return Ok(Opened { text: unpacked, format, bytes_in });
     }
-    let (start, text) = peek(bounded, SAMPLE_BYTES).map_err(failed)?;
+    let (start, text) = peek(unpacked, SAMPLE_BYTES).map_err(failed)?;
     let format = detect(name, &start, start.len() < SAMPLE_BYTES);
-    Ok(Opened { text, format, bytes_in })
+    Ok(Opened { text: Box::new(text), format, bytes_in })
 }
 
 /// Tells the format from the input's name and its first bytes (see the table of this module's source and
@@ -187,29 +198,62 @@ fn time_sign(word: &[u8]) -> Sign {
     }
 }
 
+/// A reader that still has the bytes that were looked at.
+type Peeked<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
 /// The first bytes, and a reader that still has them.
-fn peek<'r>(mut input: Box<dyn Read + 'r>, bytes: usize) -> io::Result<(Vec<u8>, Box<dyn Read + 'r>)> {
+fn peek<R: Read>(mut input: R, bytes: usize) -> io::Result<(Vec<u8>, Peeked<R>)> {
     let mut start = Vec::new();
     input.by_ref().take(u64::try_from(bytes).unwrap_or(u64::MAX)).read_to_end(&mut start)?;
     let again = io::Cursor::new(start.clone());
-    Ok((start, Box::new(again.chain(input))))
+    Ok((start, again.chain(input)))
 }
 
-fn unpack<'r>(name: &str, magic: &[u8], input: Box<dyn Read + 'r>) -> Result<(Box<dyn Read + 'r>, bool)> {
-    match magic {
-        [0x1f, 0x8b, ..] => gzip(name, BufReader::new(input)).map(|r| (r, true)),
-        [0x28, 0xb5, 0x2f, 0xfd] => zstd(name, BufReader::new(input)).map(|r| (r, true)),
-        _ => Ok((input, false)),
+/// An input that is unpacked as it is read.
+enum Unpacked<R: Read> {
+    Plain(R),
+    #[cfg(feature = "gzip")]
+    Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<R>>>),
+    #[cfg(feature = "zstd")]
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<R>>>),
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Unpacked::Plain(input) => input.read(out),
+            #[cfg(feature = "gzip")]
+            Unpacked::Gzip(input) => input.read(out),
+            #[cfg(feature = "zstd")]
+            Unpacked::Zstd(input) => input.read(out),
+        }
     }
 }
 
+/// The text of an input of which `bytes_in` counts what was read.
+fn unpack<R: Read>(
+    name: &str,
+    input: R,
+    bytes_in: &Arc<AtomicU64>,
+    max_ratio: u64,
+) -> Result<Bounded<Unpacked<Peeked<Counted<R>>>>> {
+    let failed = |e: io::Error| Error::io("read the input", name, e);
+    let (magic, input) = peek(Counted { input, bytes: Arc::clone(bytes_in) }, 4).map_err(failed)?;
+    let (input, max_ratio) = match *magic {
+        [0x1f, 0x8b, ..] => (gzip(name, input)?, max_ratio),
+        [0x28, 0xb5, 0x2f, 0xfd] => (zstd(name, input)?, max_ratio),
+        _ => (Unpacked::Plain(input), NOT_PACKED),
+    };
+    Ok(Bounded { input, packed: Arc::clone(bytes_in), unpacked: 0, max_ratio })
+}
+
 #[cfg(feature = "gzip")]
-fn gzip<'r>(_: &str, input: impl BufRead + 'r) -> Result<Box<dyn Read + 'r>> {
-    Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input)))
+fn gzip<R: Read>(_: &str, input: R) -> Result<Unpacked<R>> {
+    Ok(Unpacked::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(input)))))
 }
 
 #[cfg(not(feature = "gzip"))]
-fn gzip<'r>(name: &str, _: impl BufRead + 'r) -> Result<Box<dyn Read + 'r>> {
+fn gzip<R: Read>(name: &str, _: R) -> Result<Unpacked<R>> {
     Err(Error::new(
         crate::ErrorKind::InvalidInput,
         "the input is packed with gzip; build with the feature gzip, or unpack it",
@@ -218,13 +262,13 @@ fn gzip<'r>(name: &str, _: impl BufRead + 'r) -> Result<Box<dyn Read + 'r>> {
 }
 
 #[cfg(feature = "zstd")]
-fn zstd<'r>(name: &str, input: impl BufRead + 'r) -> Result<Box<dyn Read + 'r>> {
-    let decoder = zstd::stream::read::Decoder::with_buffer(input);
-    Ok(Box::new(decoder.map_err(|e| Error::io("unpack the input", name, e))?))
+fn zstd<R: Read>(name: &str, input: R) -> Result<Unpacked<R>> {
+    let decoder = zstd::stream::read::Decoder::with_buffer(BufReader::new(input));
+    Ok(Unpacked::Zstd(Box::new(decoder.map_err(|e| Error::io("unpack the input", name, e))?)))
 }
 
 #[cfg(not(feature = "zstd"))]
-fn zstd<'r>(name: &str, _: impl BufRead + 'r) -> Result<Box<dyn Read + 'r>> {
+fn zstd<R: Read>(name: &str, _: R) -> Result<Unpacked<R>> {
     Err(Error::new(
         crate::ErrorKind::InvalidInput,
         "the input is packed with zstd; build with the feature zstd, or unpack it",

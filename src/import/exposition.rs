@@ -19,11 +19,12 @@ pub(crate) fn read<S: SampleSink>(run: &mut Run<'_, S>, text: impl Read, grammar
     Ok(parser.bytes_read())
 }
 
-/// The series of plain lines that is not known, as written: its length and hash.
+/// The series of plain lines that is not known, as written: its length and hash, and how many lines it has.
 #[derive(Clone, Copy)]
 struct Missed {
     bytes: usize,
     hash: u64,
+    lines: usize,
 }
 
 /// A sample whose series is known.
@@ -66,7 +67,10 @@ impl<S: SampleSink> Run<'_, S> {
         while let Some(lines) = parser.plain() {
             let local = match self.columns.find_next(lines.series) {
                 Ok(local) => local,
-                Err(hash) => return Ok(Some(Missed { bytes: lines.series.len(), hash })),
+                Err(hash) => {
+                    let (bytes, lines) = (lines.series.len(), lines.t.len());
+                    return Ok(Some(Missed { bytes, hash, lines }));
+                }
             };
             match (lines.t, lines.v) {
                 (&[t], &[v]) => self.put(local, t, v)?,
@@ -113,7 +117,10 @@ impl<S: SampleSink> Run<'_, S> {
         let spelling = self.spelling(sample);
         let known = match (self.last, missed) {
             (Some((last, local)), _) if sample.same_series() && last == spelling => Ok(local),
-            (_, Some(Missed { bytes, hash })) if spelling.is_none() && bytes == sample.series().len() => {
+            (_, Some(Missed { bytes, hash, lines }))
+                if spelling.is_none() && bytes == sample.series().len() =>
+            {
+                self.passing = lines > 1 && self.presence.is_none() && !self.columns.passed(hash);
                 Err(hash)
             }
             _ => self.columns.find(spelling, sample.series()),

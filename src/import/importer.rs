@@ -67,7 +67,7 @@ fn read<S: SampleSink>(run: &mut Run<'_, S>, input: Input<'_>) -> Result<()> {
         MissingTimestamp::Modified => modified_ms,
     };
     let Opened { text, format, bytes_in } =
-        open(&name, reader, run.options.format, run.options.max_unpack_ratio)?;
+        open(&name, reader, run.options.format, run.options.max_unpack_ratio, run.workers())?;
     run.begin(name, bytes_in)?;
     let text_bytes = match format {
         Format::Auto | Format::Text => exposition::read(run, text, Grammar::Text)?,

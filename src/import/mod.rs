@@ -32,7 +32,7 @@
 //! are history that was stored under the labels as written, and keeps them: [`LabelNumbers`] says otherwise.
 //!
 //! # Who does what
-//! The caller reads, unpacks, and cuts the text into segments of whole lines. The workers of the sink (the pool of the store) look for lines
+//! An input that may be sent to another thread is unpacked there (`ahead`). The caller reads, and cuts the text into segments of whole lines. The workers of the sink (the pool of the store) look for lines
 //! in their plain form and read their numbers. The caller then goes through the segments in order: it finds the series of each run of
 //! plain lines by its bytes, and parses everything else, so that order, faults and metadata are those of one parser.
 //!
@@ -42,6 +42,7 @@
 //! time, or else one hash of its bytes. Memory is bounded by
 //! [`ImportOptions::memory_bytes`] plus one window of the input.
 
+mod ahead;
 mod check;
 mod columns;
 mod detect;

@@ -1,6 +1,7 @@
 //! What an import is told, and what it tells.
 
 use std::fmt;
+use std::io::Read;
 
 use super::segments::SEGMENT_BYTES;
 use super::{Fault, Format};
@@ -169,14 +170,33 @@ impl ImportOptions {
 /// ```
 pub struct Input<'r> {
     pub(crate) name: String,
-    pub(crate) reader: Box<dyn std::io::Read + 'r>,
+    pub(crate) reader: Reader<'r>,
     pub(crate) modified_ms: Option<i64>,
+}
+
+/// Where an input is read.
+pub(crate) enum Reader<'r> {
+    /// By the caller.
+    Here(Box<dyn Read + 'r>),
+    /// By any thread.
+    Anywhere(Box<dyn Read + Send>),
 }
 
 impl<'r> Input<'r> {
     /// An input under a name that messages use (a path, `-`).
-    pub fn new(name: impl Into<String>, reader: impl std::io::Read + 'r) -> Input<'r> {
-        Input { name: name.into(), reader: Box::new(reader), modified_ms: None }
+    pub fn new(name: impl Into<String>, reader: impl Read + 'r) -> Input<'r> {
+        Input { name: name.into(), reader: Reader::Here(Box::new(reader)), modified_ms: None }
+    }
+
+    /// As [`new`](Input::new), for a reader that may go to another thread: what is packed is unpacked beside the caller, by the
+    /// sink's [`workers`](SampleSink::workers).
+    ///
+    /// ```
+    /// use silverback::import::Input;
+    /// let input = Input::sent("dump.om.gz", std::io::Cursor::new(vec![0x1f, 0x8b]));
+    /// ```
+    pub fn sent(name: impl Into<String>, reader: impl Read + Send + 'static) -> Input<'r> {
+        Input { name: name.into(), reader: Reader::Anywhere(Box::new(reader)), modified_ms: None }
     }
 
     /// When it was last modified, for [`MissingTimestamp::Modified`].

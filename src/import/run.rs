@@ -43,6 +43,8 @@ pub(crate) struct Run<'a, S: SampleSink> {
     pub(super) summary: ImportSummary,
     /// The time of samples that have none.
     pub(super) default_time_ms: Option<i64>,
+    /// Whether the next new series will hardly come again.
+    pub(super) passing: bool,
     /// Which series the pages of a stream of scrapes hold.
     pub(super) presence: Option<Presence>,
     families: Families,
@@ -72,6 +74,7 @@ impl<'a, S: SampleSink> Run<'a, S> {
             rows: Samples::default(),
             summary: ImportSummary::default(),
             default_time_ms: None,
+            passing: false,
             presence: None,
             families: Families::default(),
             sink,
@@ -143,6 +146,7 @@ impl<'a, S: SampleSink> Run<'a, S> {
     where
         'a: 'p,
     {
+        let passing = std::mem::take(&mut self.passing);
         let extra = &self.options.labels;
         let own = own.filter(|(name, _)| !extra.iter().any(|(n, _)| n == name));
         let extra = extra.iter().map(|(n, v)| (n.as_str(), v.as_str()));
@@ -152,6 +156,10 @@ impl<'a, S: SampleSink> Run<'a, S> {
             Err(e) => return Err(e.into()),
         };
         let series = self.series(&labels)?;
+        if passing {
+            return self.columns.pass(series, self.sink).map(Some);
+        }
+        self.columns.end_passing(self.sink)?;
         let local = self.columns.insert(unknown, series);
         if let Some(presence) = &mut self.presence {
             self.columns.charge(presence.know(local, &labels));
@@ -162,6 +170,7 @@ impl<'a, S: SampleSink> Run<'a, S> {
     /// The series of a label set, for a sample of which there are no bytes.
     pub(crate) fn adopt(&mut self, labels: &Labels) -> Result<Local> {
         let series = self.series(labels)?;
+        self.columns.end_passing(self.sink)?;
         Ok(self.columns.adopt(series))
     }
 

@@ -127,6 +127,33 @@ fn run(options: &ImportOptions, input: &str) -> (Memory, Result<ImportSummary>) 
 }
 
 #[test]
+fn samples_of_a_series_come_in_the_order_of_the_input_however_it_is_spelled() {
+    // Runs of one spelling, the other one, and another series; the values count the lines of both spellings.
+    let mut value = 0;
+    let mut lines = |spelling: &str, count: usize| -> String {
+        let line = |_| {
+            value += 1;
+            format!("{spelling} {value} {}000\n", value % 7)
+        };
+        (0..count).map(line).collect()
+    };
+    let mut text = String::new();
+    for counts in [[2, 1, 10], [3, 1, 9], [1, 2, 20], [8, 1, 8], [2, 2, 2], [7, 1, 1]] {
+        let [first, second, third] = counts;
+        text += &lines("a{x=\"1\"}", first);
+        text += &lines("a{x=\"1\",}", second);
+        text += "b 1 1000\nb 2 2000\n";
+        text += &lines("a{x=\"1\",}", third);
+    }
+    text += &format!("# HELP a {}\n", "x".repeat(100));
+    let (sink, outcome) = run(&ImportOptions::default().format(Format::Text), &text);
+    assert_eq!(outcome.unwrap().rejected, 0);
+    let values: Vec<f64> = sink.of(&[("__name__", "a"), ("x", "1")]).iter().map(|row| row.1).collect();
+    assert_eq!(values, (1..=value).map(f64::from).collect::<Vec<_>>());
+    assert_eq!(sink.of(&[("__name__", "b")]).len(), 12);
+}
+
+#[test]
 fn an_import_hands_on_columns_and_metadata() {
     let options = ImportOptions::default().label("job", "x").timestamp(MissingTimestamp::Modified);
     let (sink, summary) = run(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use silverback::import::{
-    Format, ImportOptions, ImportSummary, Input, MissingTimestamp, OnError, Progress, import,
+    Fault, Format, ImportOptions, ImportSummary, Input, MissingTimestamp, OnError, Progress, Rejected, import,
 };
 use silverback::{Committed, Db};
 
@@ -158,6 +158,12 @@ pub(crate) fn describe(done: &Done, context: &Context) {
         (summary.rejected, "line", "rejected and left out"),
         (committed.conflicts(), "sample", "left out: an earlier one has another value at that time"),
         (committed.duplicates(), "sample", "left out: there twice"),
+        (committed.stored_equal(), "sample", "stored before, with the same value"),
+        (
+            committed.stored_other(),
+            "sample",
+            "stored before with another value: that of the newest block is seen, the head's above all",
+        ),
         (summary.exemplars_skipped, "exemplar", "read, but not stored: this version keeps none"),
     ] {
         if n > 0 {
@@ -174,12 +180,21 @@ fn as_json(summary: &ImportSummary, committed: &Committed) -> Value {
         "max_time_ms": summary.max_time_ms,
         "bytes_in": summary.bytes_in,
         "bytes_out": committed.block_bytes(),
+        "bytes_per_sample": committed.block_bytes() as f64 / (committed.appended().max(1) as f64),
         "rejected": summary.rejected,
+        "rejected_lines": summary.first_rejected.iter().map(rejected_line).collect::<Vec<_>>(),
         "conflicts": committed.conflicts(),
         "duplicates": committed.duplicates(),
+        "stored_equal": committed.stored_equal(),
+        "stored_other": committed.stored_other(),
         "exemplars": summary.exemplars_skipped,
         "scrapes": summary.scrapes,
         "failed_scrapes": summary.failed_scrapes,
         "stale_markers": summary.stale_markers,
     })
+}
+
+fn rejected_line(rejected: &Rejected) -> Value {
+    let Fault { line, column, why } = rejected.fault;
+    json!({ "input": rejected.input, "line": line, "column": column, "why": why })
 }

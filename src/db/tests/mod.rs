@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod flip;
 mod found;
+mod loads;
 mod model;
 
 use super::*;

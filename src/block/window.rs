@@ -12,21 +12,21 @@
 //! the next window begins, so that jitter does not change it.
 
 /// The most rows of a chunk.
-pub(super) const MAX_ROWS: usize = 1_024;
+pub(crate) const MAX_ROWS: usize = 1_024;
 /// A chunk with fewer rows is merged with its neighbours in the same window.
-pub(super) const SMALL_ROWS: usize = 480;
+pub(crate) const SMALL_ROWS: usize = 480;
 /// The window from which others are doubled or halved.
 const QUARTER_HOUR_MS: i64 = 900_000;
 
 /// How many of these timestamps, which ascend, make the next chunk.
-pub(super) fn rows(t: &[i64]) -> usize {
+pub(crate) fn rows(t: &[i64]) -> usize {
     let Some(&first) = t.first() else { return 0 };
     let end = end_of_window(first, window_ms(t));
     t.partition_point(|t| *t < end).clamp(1, MAX_ROWS)
 }
 
 /// Whether a chunk that begins at `next` is in the window where the last of these timestamps are.
-pub(super) fn goes_on(t: &[i64], next: i64) -> bool {
+pub(crate) fn goes_on(t: &[i64], next: i64) -> bool {
     t.last().is_some_and(|&last| next < end_of_window(last, window_ms(t)))
 }
 
