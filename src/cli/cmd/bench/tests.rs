@@ -88,6 +88,9 @@ fn write_stores_every_sample_whatever_the_threads() {
             threads,
             sync: args::Sync::Never,
             maintain: threads > 1,
+            readers: threads - 1,
+            lifetime: 30,
+            head_memory: Some(64),
             run: small(&dir.path().join("db")),
         };
         assert_eq!(write::run(&args, &Context::new(true)), Ok(0));
@@ -109,6 +112,9 @@ fn labels_come_from_a_file_of_objects() {
         threads: 1,
         sync: args::Sync::Never,
         maintain: false,
+        readers: 1,
+        lifetime: 100,
+        head_memory: None,
         run,
     };
     assert_eq!(write::run(&args, &Context::new(true)), Ok(0));
