@@ -24,10 +24,28 @@ pub(crate) struct Bell {
     changed: Condvar,
 }
 
+/// Who is called.
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Maintenance,
+    Syncer,
+}
+
 #[derive(Default)]
 struct BellState {
-    rung: bool,
+    maintenance: bool,
+    syncer: bool,
     ended: bool,
+}
+
+impl BellState {
+    /// Whether that one was called and did not hear it yet.
+    fn rung(&mut self, call: Call) -> &mut bool {
+        match call {
+            Call::Maintenance => &mut self.maintenance,
+            Call::Syncer => &mut self.syncer,
+        }
+    }
 }
 
 impl Bell {
@@ -36,9 +54,8 @@ impl Bell {
         Bell { state: Mutex::new(Rank::Leaf, BellState::default()), changed: Condvar::new() }
     }
 
-    /// Wakes maintenance.
-    pub(crate) fn ring(&self) {
-        self.state.lock().rung = true;
+    fn ring(&self, call: Call) {
+        *self.state.lock().rung(call) = true;
         self.changed.notify_all();
     }
 
@@ -48,16 +65,14 @@ impl Bell {
         self.changed.notify_all();
     }
 
-    /// Waits for a ring (if asked to hear it), the time or the end; whether to go on.
-    fn wait(&self, at_most: Duration, hear: bool) -> bool {
+    /// Waits for a call, the time, a call to another, or the end. Whether it was called; nothing at the end.
+    fn wait(&self, at_most: Duration, call: Call) -> Option<bool> {
         let mut state = self.state.lock();
-        if !state.ended && (!hear || !state.rung) {
+        if !state.ended && !*state.rung(call) {
             (state, _) = self.changed.wait_timeout(state, at_most);
         }
-        if hear {
-            state.rung = false;
-        }
-        !state.ended
+        let called = std::mem::take(state.rung(call));
+        (!state.ended).then_some(called)
     }
 }
 
@@ -70,9 +85,12 @@ impl Threads {
         let mut threads = Threads(Vec::new());
         if shared.options.maintenance == Maintenance::Background {
             threads.spawn("silverback-maintenance", shared, maintenance)?;
-            if let SyncPolicy::Interval(every) = shared.options.sync {
-                threads.spawn("silverback-sync", shared, move |shared| syncer(shared, every))?;
-            }
+            let every = match shared.options.sync {
+                SyncPolicy::Interval(every) => Some(every),
+                SyncPolicy::Never => None,
+                SyncPolicy::EachCommit => return Ok(threads),
+            };
+            threads.spawn("silverback-sync", shared, move |shared| syncer(shared, every))?;
         }
         Ok(threads)
     }
@@ -110,7 +128,7 @@ impl Threads {
 
 fn maintenance(shared: &Shared) {
     let mut pause = LOOK_EVERY;
-    while shared.bell.wait(pause, true) {
+    while shared.bell.wait(pause, Call::Maintenance).is_some() {
         pause = match shared.maintain(Extent::Due, &shared.options.cancel) {
             Ok(()) => LOOK_EVERY,
             Err(e) if matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Closed | ErrorKind::Poisoned) => {
@@ -125,16 +143,47 @@ fn maintenance(shared: &Shared) {
     }
 }
 
-fn syncer(shared: &Shared, every: Duration) {
-    while shared.bell.wait(every, false) {
+fn syncer(shared: &Shared, every: Option<Duration>) {
+    while let Some(called) = shared.bell.wait(every.unwrap_or(AFTER_FAILURE), Call::Syncer) {
+        let synced = match called {
+            true => shared.sync_ahead(),
+            false if every.is_some() => shared.sync_through(shared.head.visible()),
+            false => Ok(()),
+        };
         // A failure poisons the handle, which the next commit reports too.
-        if shared.sync_through(shared.head.visible()).is_err() {
+        if synced.is_err() {
             shared.tell_poison();
         }
     }
 }
 
 impl Shared {
+    /// Calls maintenance.
+    pub(crate) fn wake_maintenance(&self) {
+        self.bell.ring(Call::Maintenance);
+    }
+
+    /// Syncs the log, or has it synced, so that little is left for the sync at the end of its segment: commits wait for
+    /// that one.
+    pub(crate) fn want_sync_ahead(&self) -> Result<()> {
+        match self.options.maintenance {
+            Maintenance::Background => self.bell.ring(Call::Syncer),
+            Maintenance::Manual => self.sync_through(self.head.visible())?,
+        }
+        Ok(())
+    }
+
+    /// Syncs the log; ends its segment if that is nearly full, when only what came meanwhile is left to be synced.
+    fn sync_ahead(&self) -> Result<()> {
+        self.sync_through(self.head.visible())?;
+        let Some(writer) = &self.writer else { return Ok(()) };
+        if writer.lock().wal.is_nearly_full() {
+            self.sync_through(self.head.visible())?;
+            self.rotate_log()?;
+        }
+        Ok(())
+    }
+
     /// Syncs if the interval has passed: without a syncer thread, commits keep the promise.
     pub(crate) fn sync_if_due(&self, lsn: Lsn, every_ms: i64) -> Result<()> {
         let Some(writer) = &self.writer else { return Ok(()) };

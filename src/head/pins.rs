@@ -4,7 +4,7 @@
 //! it lives, series keep what it may still ask for: how many rows there were at its commit, and the
 //! data that an edit (delete, truncation after a flush) has replaced since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,9 +49,9 @@ impl Pins {
         }
     }
 
-    /// The oldest pinned edition, if anybody reads.
-    pub(crate) fn oldest_edition(&self) -> Option<u64> {
-        self.live.lock().keys().map(|(_, edition)| *edition).min()
+    /// The pinned editions, each once.
+    pub(crate) fn editions(&self) -> BTreeSet<u64> {
+        self.live.lock().keys().map(|(_, edition)| *edition).collect()
     }
 
     /// The number of live pins.

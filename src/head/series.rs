@@ -14,6 +14,8 @@
 //! commits up to S. An edit replaces the data of a series by a copy with rows taken out; readers of an
 //! older edition go on with the archived data. Cost: a commit adds a row in O(1); a copy shares sealed chunks.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::DecodeError;
@@ -22,8 +24,16 @@ use crate::format::gorilla;
 use crate::model::{Columns, Lsn, TimeRange};
 use crate::source::{ChunkData, ChunkHandle};
 
-/// Rows in a full chunk, as in Prometheus.
+/// Rows in a full chunk at most, as in Prometheus.
 pub(crate) const CHUNK_ROWS: u32 = 120;
+/// By so many at most a series has fewer: those that began together do not all end a chunk in one commit.
+const CHUNK_ROWS_SPREAD: u32 = 16;
+
+/// Rows in a full chunk of the series in a slot.
+#[inline(always)]
+pub(super) fn chunk_rows(slot: u32) -> u32 {
+    CHUNK_ROWS - slot % CHUNK_ROWS_SPREAD
+}
 
 /// Bytes that a series costs besides labels and chunks; a rough, honest constant for the ceiling.
 pub(crate) const SERIES_BYTES: u64 = 240;
@@ -42,6 +52,30 @@ pub(crate) struct Series {
 }
 
 const _: () = assert!(size_of::<Option<Series>>() == 128);
+
+/// Where a chunk ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// At so many rows.
+    pub(crate) chunk_rows: u32,
+    /// At multiples of it.
+    pub(crate) range_ms: i64,
+}
+
+/// Who may ask for archived data.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    /// Asked for first: an edition that ends later may have readers who are not in `pinned` yet.
+    pub(crate) edition: u64,
+    pub(crate) pinned: BTreeSet<u64>,
+}
+
+impl Readers {
+    /// Whether a reader may be pinned to one of these editions.
+    fn ask_for(&self, editions: Range<u64>) -> bool {
+        editions.end > self.edition || self.pinned.range(editions).next().is_some()
+    }
+}
 
 /// The rows of a series. In this order: what each row writes comes first.
 #[derive(Clone, Debug)]
@@ -155,12 +189,21 @@ impl SeriesData {
         self.rare.get_or_insert_default().archive = archive;
     }
 
-    /// Drops archived data that no reader can ask for; `oldest` is the oldest edition pinned.
-    pub(crate) fn prune_archive(&mut self, oldest: u64) {
-        if let Some(rare) = &mut self.rare {
-            rare.archive.retain(|(replaced_by, _)| *replaced_by > oldest);
-            self.drop_rare();
-        }
+    /// Drops archived data that no reader asks for. A reader sees what the first edition behind its own replaced, so that one
+    /// that stays for long keeps one state, however many follow. Returns the bytes that are free.
+    pub(crate) fn prune_archive(&mut self, readers: &Readers) -> u64 {
+        let Some(rare) = &mut self.rare else { return 0 };
+        let (mut since, mut freed) = (0, 0);
+        rare.archive.retain(|(replaced_by, data)| {
+            let asked_for = readers.ask_for(since..*replaced_by);
+            since = *replaced_by;
+            if !asked_for {
+                freed += data.bytes();
+            }
+            asked_for
+        });
+        self.drop_rare();
+        freed
     }
 
     /// Gives back the room for what is rare, if there is none of it.
@@ -215,7 +258,13 @@ impl SeriesData {
     /// one time is ignored (verdicts have ruled it out). `pinned` is the oldest pinned commit. Returns
     /// the bytes that memory grew by.
     #[inline(always)]
-    pub(crate) fn append(&mut self, lsn: Lsn, t: i64, v: f64, range_ms: i64, pinned: Option<Lsn>) -> i64 {
+    pub(crate) fn append(
+        &mut self,
+        lsn: Lsn,
+        (t, v): (i64, f64),
+        limits: Limits,
+        pinned: Option<Lsn>,
+    ) -> i64 {
         if t < self.next_t {
             return self.append_late(lsn, t, v);
         }
@@ -223,8 +272,8 @@ impl SeriesData {
             self.mark(lsn, pinned);
         }
         let mut grown = 0;
-        if t >= self.open_end_t || self.open.rows() >= CHUNK_ROWS {
-            grown = self.begin_chunk(t, range_ms);
+        if t >= self.open_end_t || self.open.rows() >= limits.chunk_rows {
+            grown = self.begin_chunk(t, limits.range_ms);
         }
         let before = self.open.allocated_bytes();
         self.open.append(t, v);

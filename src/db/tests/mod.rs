@@ -16,8 +16,10 @@ use crate::env::{CrashPolicy, FaultFs, Fs, ManualClock, MemFs};
 use crate::error::AppendError;
 use crate::model::{Labels, Metadata, MetricType, Selector, SeriesRef};
 
+mod ceilings;
 mod enumerate;
 mod policies;
+mod readers;
 mod schedules;
 
 pub(super) type Rows = BTreeMap<(String, i64), u64>;
