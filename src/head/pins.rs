@@ -18,6 +18,13 @@ pub(crate) struct Pins {
     count: AtomicUsize,
 }
 
+/// The commits that readers are pinned to lie between these.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pinned {
+    pub(crate) oldest: Lsn,
+    pub(crate) newest: Lsn,
+}
+
 /// A reader's place in time. Dropping it releases what was kept for it.
 #[derive(Debug)]
 pub(crate) struct Pin {
@@ -41,12 +48,14 @@ impl Pins {
         Pin { pins: Arc::clone(self), lsn, edition }
     }
 
-    /// The oldest pinned commit, if anybody reads. Without readers it costs one atomic load.
-    pub(crate) fn oldest(&self) -> Option<Lsn> {
-        match self.count.load(Ordering::SeqCst) {
-            0 => None,
-            _ => self.live.lock().keys().next().map(|(lsn, _)| *lsn),
+    /// The oldest and the newest pinned commit, if anybody reads. Without readers it costs one atomic load.
+    pub(crate) fn hull(&self) -> Option<Pinned> {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return None;
         }
+        let live = self.live.lock();
+        let (oldest, newest) = (live.keys().next()?.0, live.keys().next_back()?.0);
+        Some(Pinned { oldest, newest })
     }
 
     /// The pinned editions, each once.

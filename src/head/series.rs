@@ -21,6 +21,7 @@ use std::sync::Arc;
 use crate::error::DecodeError;
 use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::gorilla;
+use crate::head::pins::Pinned;
 use crate::model::{Columns, Lsn, TimeRange};
 use crate::source::{ChunkData, ChunkHandle};
 
@@ -255,7 +256,7 @@ impl SeriesData {
     }
 
     /// Adds a row of commit `lsn`: in order if it is newer than all, late otherwise. A second row at
-    /// one time is ignored (verdicts have ruled it out). `pinned` is the oldest pinned commit. Returns
+    /// one time is ignored (verdicts have ruled it out). `pinned` are the pinned commits. Returns
     /// the bytes that memory grew by.
     #[inline(always)]
     pub(crate) fn append(
@@ -263,7 +264,7 @@ impl SeriesData {
         lsn: Lsn,
         (t, v): (i64, f64),
         limits: Limits,
-        pinned: Option<Lsn>,
+        pinned: Option<Pinned>,
     ) -> i64 {
         if t < self.next_t {
             return self.append_late(lsn, t, v);
@@ -297,19 +298,24 @@ impl SeriesData {
 
     /// Notes how many rows there were before commit `lsn`, once for each commit.
     #[inline]
-    fn mark(&mut self, lsn: Lsn, pinned: Option<Lsn>) {
+    fn mark(&mut self, lsn: Lsn, pinned: Option<Pinned>) {
         if self.rare.is_some() || pinned.is_some() {
             self.keep_mark(pinned);
         }
         self.last = Mark { lsn, rows: self.next_row };
     }
 
-    /// Keeps the last mark if a pinned reader needs it, and drops those that none does.
+    /// Keeps the last mark if a pinned reader needs it, and drops those that none does. A reader asks for the first one above
+    /// its commit, so that one that stays keeps one mark of each series, however many commits follow.
     #[cold]
-    fn keep_mark(&mut self, pinned: Option<Lsn>) {
-        let needed = |mark: &Mark| pinned.is_some_and(|oldest| mark.lsn > oldest);
+    fn keep_mark(&mut self, pinned: Option<Pinned>) {
+        let mut before = Lsn(0);
+        let mut needed = |mark: &Mark| {
+            let since = std::mem::replace(&mut before, mark.lsn);
+            pinned.is_some_and(|pinned| pinned.oldest < mark.lsn && since <= pinned.newest)
+        };
         if let Some(rare) = &mut self.rare {
-            rare.older.retain(needed);
+            rare.older.retain(&mut needed);
         }
         if needed(&self.last) {
             self.rare.get_or_insert_default().older.push(self.last);

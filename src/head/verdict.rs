@@ -143,7 +143,7 @@ impl Head {
 
     /// Adds accepted rows as commit `lsn`; they are seen once it is visible.
     pub(crate) fn apply(&self, lsn: Lsn, rows: &[WalSample]) {
-        let pinned = self.pins.oldest();
+        let pinned = self.pins.hull();
         let range_ms = self.options.range_ms;
         let mut grown = 0;
         self.for_each_of(rows, |gate, series, row| {

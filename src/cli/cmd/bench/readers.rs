@@ -104,8 +104,7 @@ fn read(
             break;
         }
         let now = clock.0.load(Ordering::Relaxed);
-        let querier = db.querier(now - LOOK_BACK_MS..now + 1)?;
-        let (samples, series) = super::count(&querier, selector)?;
+        let (samples, series) = super::count(&db.querier(now - LOOK_BACK_MS..now + 1)?, selector)?;
         reading.selects += 1;
         reading.series += series;
         reading.samples += samples;
