@@ -1,11 +1,12 @@
-//! Append by reference and commit: 10 and 100 series, 1, 5 and 100 samples of each in a commit, each policy.
+//! Append by reference and commit: 10 and 100 series, 1, 5 and 100 samples of each in a commit, each policy; and series
+//! that are made: 10,000 by their labels, with a sample each, in one commit.
 //!
-//! The head grows while it is measured, as it does between two flushes.
+//! The head grows while appends are measured, as it does between two flushes.
 
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput};
-use silverback::{Db, Selector, SeriesRef, SyncPolicy};
+use criterion::{BatchSize, Criterion, Throughput};
+use silverback::{Db, Labels, Selector, SeriesRef, SyncPolicy};
 
 use crate::data::{START_MS, STEP_MS, counter, labels_of, options, read};
 
@@ -44,5 +45,32 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             }
         }
     }
+    group.finish();
+    create(criterion);
+}
+
+/// Series that are new.
+const CREATED: u32 = 10_000;
+
+fn create(criterion: &mut Criterion) {
+    let labels: Vec<Labels> = (0..CREATED).map(labels_of).collect();
+    let mut group = criterion.benchmark_group("create");
+    group.throughput(Throughput::Elements(u64::from(CREATED))).sample_size(10);
+    group.bench_function(format!("never/{CREATED}"), |b| {
+        let empty = || {
+            let dir = tempfile::tempdir().expect("a directory");
+            let db = Db::open(dir.path(), options(SyncPolicy::Never)).expect("a database");
+            (dir, db)
+        };
+        let fill = |(dir, db): (tempfile::TempDir, Db)| {
+            let mut app = db.appender().expect("an appender");
+            for labels in &labels {
+                app.append(labels, START_MS, 1.0).expect("a series");
+            }
+            assert_eq!(app.commit().expect("a commit").appended(), u64::from(CREATED));
+            (dir, db)
+        };
+        b.iter_batched(empty, fill, BatchSize::PerIteration);
+    });
     group.finish();
 }

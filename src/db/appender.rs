@@ -162,10 +162,13 @@ impl Appender {
         shared.check_writable()?;
         self.check_ceilings()?;
         let outcome = shared.commit(&self.rows, &self.families, &mut self.verdicts);
-        let synced = outcome.and_then(|lsn| match shared.options.sync {
-            SyncPolicy::EachCommit => shared.sync_through(lsn),
-            SyncPolicy::Interval(every) => shared.sync_if_due(lsn, millis(every)),
-            SyncPolicy::Never => Ok(()),
+        let synced = outcome.and_then(|(lsn, ahead)| {
+            match shared.options.sync {
+                SyncPolicy::EachCommit => return shared.sync_through(lsn),
+                SyncPolicy::Interval(every) => shared.sync_if_due(lsn, millis(every))?,
+                SyncPolicy::Never => {}
+            }
+            if ahead { shared.want_sync_ahead() } else { Ok(()) }
         });
         match synced {
             Err(e) if e.can_be_mended() => Err(e),

@@ -1,4 +1,4 @@
-//! The threads of a handle: one that flushes, one that merges, and the syncer of an interval policy.
+//! The threads of a handle: one that flushes, one that merges, and the syncer, unless each commit syncs.
 //!
 //! Merges have a thread of their own, so that a flush, which makes room in the head, never waits for one. Each thread rings
 //! once it got on, since that may be work for the other. They hold the shared state, not a handle, and end when the bell says so: at close, or when the last
@@ -29,7 +29,10 @@ pub(crate) struct Bell {
 
 #[derive(Default)]
 struct BellState {
+    /// Calls of the threads of maintenance, each of which remembers those that it heard.
     rings: u64,
+    /// Whether the syncer was called and did not hear it yet.
+    sync_wanted: bool,
     ended: bool,
 }
 
@@ -49,6 +52,12 @@ impl Bell {
         self.changed.notify_all();
     }
 
+    /// Wakes the syncer.
+    fn ring_for_sync(&self) {
+        self.state.lock().sync_wanted = true;
+        self.changed.notify_all();
+    }
+
     /// Ends the threads.
     pub(crate) fn end(&self) {
         self.state.lock().ended = true;
@@ -64,16 +73,24 @@ impl Bell {
         }
     }
 
-    /// Waits for a ring after those that were heard (if asked to hear any), the time or the end; whether to go on.
-    fn wait(&self, at_most: Duration, heard: Option<&mut u64>) -> bool {
+    /// Waits for a ring after those that were heard, the time, a call to another, or the end; whether to go on.
+    fn wait(&self, at_most: Duration, heard: &mut u64) -> bool {
         let mut state = self.state.lock();
-        if !state.ended && heard.as_ref().is_none_or(|heard| **heard == state.rings) {
+        if !state.ended && *heard == state.rings {
             (state, _) = self.changed.wait_timeout(state, at_most);
         }
-        if let Some(heard) = heard {
-            *heard = state.rings;
-        }
+        *heard = state.rings;
         !state.ended
+    }
+
+    /// The syncer waits, likewise. Whether it was called; nothing at the end.
+    fn wait_for_sync(&self, at_most: Duration) -> Option<bool> {
+        let mut state = self.state.lock();
+        if !state.ended && !state.sync_wanted {
+            (state, _) = self.changed.wait_timeout(state, at_most);
+        }
+        let called = std::mem::take(&mut state.sync_wanted);
+        (!state.ended).then_some(called)
     }
 }
 
@@ -87,9 +104,12 @@ impl Threads {
         if shared.options.maintenance == Maintenance::Background {
             threads.spawn("silverback-maintenance", shared, |shared| tend(shared, Shared::settle_all))?;
             threads.spawn("silverback-merge", shared, |shared| tend(shared, Shared::merge_all))?;
-            if let SyncPolicy::Interval(every) = shared.options.sync {
-                threads.spawn("silverback-sync", shared, move |shared| syncer(shared, every))?;
-            }
+            let every = match shared.options.sync {
+                SyncPolicy::Interval(every) => Some(every),
+                SyncPolicy::Never => None,
+                SyncPolicy::EachCommit => return Ok(threads),
+            };
+            threads.spawn("silverback-sync", shared, move |shared| syncer(shared, every))?;
         }
         Ok(threads)
     }
@@ -128,7 +148,7 @@ impl Threads {
 /// Does its part of maintenance each second or when called, and tells the other threads if it got on.
 fn tend(shared: &Shared, steps: impl Fn(&Shared) -> Result<bool>) {
     let (mut pause, mut heard) = (LOOK_EVERY, 0);
-    while shared.bell.wait(pause, Some(&mut heard)) {
+    while shared.bell.wait(pause, &mut heard) {
         pause = match steps(shared) {
             Ok(progressed) => {
                 if progressed {
@@ -148,16 +168,47 @@ fn tend(shared: &Shared, steps: impl Fn(&Shared) -> Result<bool>) {
     }
 }
 
-fn syncer(shared: &Shared, every: Duration) {
-    while shared.bell.wait(every, None) {
+fn syncer(shared: &Shared, every: Option<Duration>) {
+    while let Some(called) = shared.bell.wait_for_sync(every.unwrap_or(AFTER_FAILURE)) {
+        let synced = match called {
+            true => shared.sync_ahead(),
+            false if every.is_some() => shared.sync_through(shared.head.visible()),
+            false => Ok(()),
+        };
         // A failure poisons the handle, which the next commit reports too.
-        if shared.sync_through(shared.head.visible()).is_err() {
+        if synced.is_err() {
             shared.tell_poison();
         }
     }
 }
 
 impl Shared {
+    /// Calls maintenance.
+    pub(crate) fn wake_maintenance(&self) {
+        self.bell.ring();
+    }
+
+    /// Syncs the log, or has it synced, so that little is left for the sync at the end of its segment: commits wait for
+    /// that one.
+    pub(crate) fn want_sync_ahead(&self) -> Result<()> {
+        match self.options.maintenance {
+            Maintenance::Background => self.bell.ring_for_sync(),
+            Maintenance::Manual => self.sync_through(self.head.visible())?,
+        }
+        Ok(())
+    }
+
+    /// Syncs the log; ends its segment if that is nearly full, when only what came meanwhile is left to be synced.
+    fn sync_ahead(&self) -> Result<()> {
+        self.sync_through(self.head.visible())?;
+        let Some(writer) = &self.writer else { return Ok(()) };
+        if writer.lock().wal.is_nearly_full() {
+            self.sync_through(self.head.visible())?;
+            self.rotate_log()?;
+        }
+        Ok(())
+    }
+
     /// Syncs if the interval has passed: without a syncer thread, commits keep the promise.
     pub(crate) fn sync_if_due(&self, lsn: Lsn, every_ms: i64) -> Result<()> {
         let Some(writer) = &self.writer else { return Ok(()) };

@@ -139,15 +139,16 @@ impl Shared {
         }
     }
 
-    /// Commits rows: the verdicts are left in `out`. Returns the commit's number (0 if nothing was stored).
+    /// Commits rows: the verdicts are left in `out`. Returns the newest number given out, and whether so much of the log
+    /// is not synced that a sync is due, whatever the policy.
     pub(crate) fn commit(
         &self,
         rows: &[Row],
         families: &[(String, Metadata)],
         out: &mut Verdicts,
-    ) -> Result<Lsn> {
+    ) -> Result<(Lsn, bool)> {
         self.check_writable()?;
-        let Some(writer) = &self.writer else { return Ok(Lsn(0)) };
+        let Some(writer) = &self.writer else { return Ok((Lsn(0), false)) };
         let mut state = writer.lock();
         let state = &mut *state;
         self.check_writable()?;
@@ -173,7 +174,24 @@ impl Shared {
         }
         self.counters.committed(&state.verdicts);
         std::mem::swap(out, &mut state.verdicts);
-        Ok(state.last_lsn)
+        self.note_pressure();
+        Ok((state.last_lsn, state.wal.wants_sync()))
+    }
+
+    /// Calls maintenance, once, when the head is full enough to be flushed early.
+    fn note_pressure(&self) {
+        let pressed = self.is_pressed();
+        if pressed != self.pressed.load(Ordering::Relaxed) {
+            self.pressed.store(pressed, Ordering::Relaxed);
+            if pressed {
+                self.wake_maintenance();
+            }
+        }
+    }
+
+    /// Whether the head is to be flushed, complete range or not.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.head.bytes() >= self.options.head_memory / 4 * 3
     }
 
     fn log_families(&self, state: &mut CommitState, families: &[(String, Metadata)]) -> Result<()> {

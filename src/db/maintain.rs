@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::compact::{self, Form, Keep, Means};
+use crate::db::commit;
 use crate::db::counters::{count, count_many};
 use crate::db::merge::{NewBlock, candidates};
 use crate::db::open::set_aside;
@@ -20,6 +21,10 @@ use crate::format::manifest::Floor;
 use crate::head::HeadView;
 use crate::model::{Cancel, Lsn, TimeRange};
 use crate::source::Source;
+use crate::wal;
+
+/// Series without rows that leave together.
+const COLLECTED_SERIES: usize = 4_096;
 
 /// How much a call of maintenance should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,8 +195,7 @@ impl Shared {
         let range = TimeRange::new(start, start.saturating_add(width));
         let slack = (width / 2).max(millis(self.options.out_of_order_window));
         let complete = self.head.newest_t()? >= range.end().saturating_add(slack);
-        let pressed = self.head.bytes() >= self.options.head_memory / 4 * 3;
-        (complete || pressed || extent == Extent::Everything).then_some(range)
+        (complete || self.is_pressed() || extent == Extent::Everything).then_some(range)
     }
 
     /// Drops the blocks that retention says, but for those that a merge reads. Whether there were any.
@@ -243,8 +247,10 @@ impl Shared {
     /// Forgets what no reader asks for any more and series without rows.
     fn collect_head(&self) {
         let Some(writer) = &self.writer else { return };
-        let removed = self.head.collect();
-        if !removed.slots.is_empty() {
+        let empty = self.head.collect();
+        // Not all under one lock: commits go on between.
+        for slots in empty.slots.chunks(COLLECTED_SERIES) {
+            let removed = self.head.remove(slots, empty.safe);
             let mut state = writer.lock();
             removed.slots.iter().for_each(|&slot| state.wal.forget(slot));
             removed.pairs.iter().for_each(|&pair| state.wal.forget_pair(pair));
@@ -254,7 +260,7 @@ impl Shared {
     }
 
     /// Starts a new segment, so that all before can go once it is flushed.
-    fn rotate_log(&self) -> Result<()> {
+    pub(crate) fn rotate_log(&self) -> Result<()> {
         match &self.writer {
             Some(writer) => {
                 let mut state = writer.lock();
@@ -283,15 +289,27 @@ impl Shared {
             if segment.damaged && self.options.fs.stat(path).is_ok_and(|entry| entry.is_some()) {
                 moved.push(set_aside(&*self.options.fs, &self.layout, path)?);
             }
-            state.wal.remove_segment(segment.sequence)?;
+            state.wal.leave(segment.sequence)?;
         }
-        self.note_oldest_logged(&state.wal);
         drop(state);
+        let unlinked = self.unlink_segments(writer);
+        self.note_oldest_logged(&writer.lock().wal);
+        unlinked?;
         for path in moved {
             count(&self.counters.quarantined);
             self.event(&Event::Quarantined { path });
         }
         Ok(())
+    }
+
+    /// Removes the files of segments that leave, oldest first; the system is not waited for under the commit lock.
+    fn unlink_segments(&self, writer: &commit::Writer) -> Result<()> {
+        loop {
+            let leaving = writer.lock().wal.leaves_next();
+            let Some(path) = leaving else { return Ok(()) };
+            wal::unlink(&*self.options.fs, &path)?;
+            writer.lock().wal.left(&path);
+        }
     }
 
     /// The newest timestamp stored.

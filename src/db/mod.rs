@@ -126,6 +126,8 @@ pub(crate) struct Shared {
     untold: Mutex<Vec<Event>>,
     closed: AtomicBool,
     poison_told: AtomicBool,
+    /// Whether the head was full enough to be flushed early when last looked at.
+    pressed: AtomicBool,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
 }
 
@@ -401,10 +403,6 @@ impl Shared {
     /// Tells an event at once; no lock is held.
     pub(crate) fn event(&self, event: &Event) {
         self.options.tell(event);
-    }
-
-    pub(crate) fn wake_maintenance(&self) {
-        self.bell.ring();
     }
 }
 

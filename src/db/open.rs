@@ -335,6 +335,7 @@ impl Found {
             report: self.report,
             closed: AtomicBool::new(false),
             poison_told: AtomicBool::new(false),
+            pressed: AtomicBool::new(false),
             lock: Mutex::new(Rank::Leaf, lock),
         };
         match wal {

@@ -71,33 +71,34 @@ const GROWTH_BYTES: usize = 48;
 /// What most rows of real data take at most.
 const LIKELY_ROW_BYTES: usize = 4;
 
-/// Where the bits of a XOR stand that are written: after `leading` zeros, before `trailing` zeros.
+/// Where the bits of a XOR stand that are written: `significant` of them, before `trailing` zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Window {
-    leading: u8,
+    significant: u8,
     trailing: u8,
 }
 
 impl Window {
-    /// No window was stated yet: nothing fits it, and a reader takes all 64 bits.
-    const NONE: Window = Window { leading: u8::MAX, trailing: 0 };
+    /// No window was stated yet: nothing but zero fits it, and a reader takes all 64 bits.
+    const NONE: Window = Window { significant: 0, trailing: 0 };
 
     /// The smallest window around the bits of `x`, which is not zero.
     fn around(x: u64) -> Window {
-        Window {
-            leading: x.leading_zeros().min(MAX_LEADING) as u8,
-            trailing: (x.trailing_zeros() & 63) as u8,
-        }
+        let (leading, trailing) = (x.leading_zeros().min(MAX_LEADING) as u8, (x.trailing_zeros() & 63) as u8);
+        Window { significant: 64 - leading - trailing, trailing }
     }
 
-    /// Whether all bits of the window `other` are inside.
-    fn holds(self, other: Window) -> bool {
-        self.leading <= other.leading && self.trailing <= other.trailing
+    /// The zeros before its bits.
+    fn leading(self) -> u8 {
+        64 - self.significant - self.trailing
     }
 
-    /// The number of bits inside.
-    fn significant(self) -> u32 {
-        64 - u32::from(self.leading) - u32::from(self.trailing)
+    /// What stands inside, if all of `x` does.
+    #[inline(always)]
+    fn inside(self, x: u64) -> Option<u64> {
+        let bits = x >> (self.trailing & 63);
+        let beside = x ^ bits << (self.trailing & 63) | bits.unbounded_shr(self.significant.into());
+        (beside == 0).then_some(bits)
     }
 }
 
@@ -210,15 +211,16 @@ impl Encoder {
         if x == 0 {
             return self.put(time << 1, count + 1);
         }
-        let tight = Window::around(x);
-        let (before, before_count) = if self.window.holds(tight) {
-            (time << 2 | 0b10, count + 2)
-        } else {
-            self.window = tight;
-            let stated = u64::from(tight.leading) << 6 | u64::from(tight.significant() & 63);
-            (time << 13 | 0b11 << 11 | stated, count + 13)
+        let (bits, before, before_count) = match self.window.inside(x) {
+            Some(bits) => (bits, time << 2 | 0b10, count + 2),
+            None => {
+                self.window = Window::around(x);
+                let Window { significant, trailing } = self.window;
+                let stated = u64::from(self.window.leading()) << 6 | u64::from(significant & 63);
+                (x >> (trailing & 63), time << 13 | 0b11 << 11 | stated, count + 13)
+            }
         };
-        let (bits, significant) = (x >> self.window.trailing, self.window.significant());
+        let significant = u32::from(self.window.significant);
         if before_count + significant <= 64 {
             self.put(before << significant | bits, before_count + significant);
         } else {
@@ -516,7 +518,7 @@ impl<'a> Decoder<'a> {
         }
         let significant = match self.window {
             Window::NONE => 64,
-            window => window.significant(),
+            window => u32::from(window.significant),
         };
         let x = self.bits.peek(self.at) >> (64 - significant);
         self.v ^= x << self.window.trailing;
@@ -533,7 +535,7 @@ impl<'a> Decoder<'a> {
             n => n,
         };
         match (64 - leading).checked_sub(significant) {
-            Some(trailing) => Ok(Window { leading, trailing }),
+            Some(trailing) => Ok(Window { significant, trailing }),
             None => Err(self.error(DecodeReason::Invalid("a value's window is wider than 64 bits"))),
         }
     }

@@ -76,7 +76,10 @@ const ROUND: f64 = 6_755_399_441_055_744.0;
 /// The sign and exponent of what has an integer in its lower bits: of a number from 2^52 to 2^53.
 const ROUND_EXPONENT: u64 = 0x433;
 /// Tag and word bytes of a difference of integers, by its significant bytes; none beyond six.
-const INTEGERS: [(u8, usize); 9] = [(1, 1), (1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (5, 6), (0, 0), (0, 0)];
+const INTEGERS: [(u8, u8); 9] =
+    [(TAG_SAME, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (5, 6), NO_INTEGER, NO_INTEGER];
+/// What is told otherwise.
+const NO_INTEGER: (u8, u8) = (0, u8::MAX);
 /// The scales of decimals, by exponent.
 const SCALES: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
 
@@ -217,6 +220,8 @@ pub(crate) struct Encoder {
     /// The tag of each row.
     tags: Vec<u8>,
     words: Vec<u8>,
+    /// The difference of each row as an integer, zigzagged; all bits set where it is none.
+    differences: Vec<u64>,
 }
 
 impl Encoder {
@@ -249,29 +254,71 @@ impl Encoder {
     }
 
     /// Fills in tags and words; how many bytes of the words count.
+    ///
+    /// In three passes, so that the compiler takes several rows at once in the second one.
     fn encode_values(&mut self, rows: &[Row], numbers: &[u32], state: &mut State, undo: &mut Undo) -> usize {
+        let count = rows.len();
         // Whole words are written, and then only as many bytes of them counted as are needed.
-        make_room(&mut self.words, rows.len() * 8 + 8);
-        make_room(&mut self.tags, rows.len());
-        make_room(&mut undo.values, rows.len());
-        undo.rows = rows.len();
+        make_room(&mut self.words, count * 8 + 8);
+        make_room(&mut self.tags, count);
+        make_room(&mut self.differences, count);
+        make_room(&mut undo.values, count);
+        undo.rows = count;
+        exchange(rows, numbers, &mut state.previous, &mut undo.values);
+        for ((difference, row), before) in self.differences.iter_mut().zip(rows).zip(&undo.values) {
+            *difference = integer_word(*before, row.v.to_bits());
+        }
         let mut at = 0;
-        let places = self.tags.iter_mut().zip(&mut undo.values);
-        for ((row, &number), (tag, before)) in rows.iter().zip(numbers).zip(places) {
-            let Some(previous) = state.previous.get_mut(number as usize) else {
-                continue;
-            };
-            *before = *previous;
-            *previous = row.v.to_bits();
-            let (told, word, bytes) = tell(*before, *previous);
-            *tag = told;
-            if let Some(place) = self.words.get_mut(at..at + 8) {
-                place.copy_from_slice(&word.to_le_bytes());
+        let told = self.differences.iter().zip(rows).zip(&undo.values);
+        for (tag, ((&difference, row), before)) in self.tags.iter_mut().zip(told) {
+            let mut word = difference;
+            let (mut this, mut bytes) =
+                INTEGERS.get(significant_bytes(difference)).copied().unwrap_or(NO_INTEGER);
+            if bytes == NO_INTEGER.1 {
+                (this, word, bytes) = tell(*before, row.v.to_bits());
             }
-            at += bytes;
+            *tag = this;
+            if let Some(place) = self.words.get_mut(at..).and_then(|words| words.first_chunk_mut()) {
+                *place = word.to_le_bytes();
+            }
+            at += usize::from(bytes);
         }
         at
     }
+}
+
+/// Puts each row's value into its series' place, and what was there into `before`.
+fn exchange(rows: &[Row], numbers: &[u32], previous: &mut [u64], before: &mut [u64]) {
+    let start = numbers.first().map_or(0, |first| *first as usize);
+    let run = previous.get_mut(start..).and_then(|rest| rest.get_mut(..rows.len()));
+    // A scrape's series follow one another.
+    let is_run = numbers.first().is_some_and(|first| {
+        count_steps(*first, 1, numbers.get(1..).unwrap_or_default()) + 1 == numbers.len()
+    });
+    if let (Some(run), true) = (run, is_run) {
+        for ((row, previous), before) in rows.iter().zip(run).zip(before) {
+            *before = std::mem::replace(previous, row.v.to_bits());
+        }
+        return;
+    }
+    for ((row, &number), before) in rows.iter().zip(numbers).zip(before) {
+        if let Some(previous) = previous.get_mut(number as usize) {
+            *before = std::mem::replace(previous, row.v.to_bits());
+        }
+    }
+}
+
+/// The difference of two integers up to 2^51, zigzagged; all bits set if one of them is none.
+#[inline(always)]
+fn integer_word(previous: u64, bits: u64) -> u64 {
+    let (p, v) = (f64::from_bits(previous) + ROUND, f64::from_bits(bits) + ROUND);
+    let inexact = ((p - ROUND).to_bits() ^ previous) | ((v - ROUND).to_bits() ^ bits);
+    let (p, v) = (p.to_bits(), v.to_bits());
+    let beyond = (p >> 52 ^ ROUND_EXPONENT) | (v >> 52 ^ ROUND_EXPONENT);
+    let difference = v.wrapping_sub(p);
+    // As `zigzag` has it, without a shift that keeps signs, of which plain x86-64 has none for several.
+    let word = difference << 1 ^ 0u64.wrapping_sub(difference >> 63);
+    if inexact | beyond == 0 { word } else { u64::MAX }
 }
 
 /// At least so many places; what was in them stays.
@@ -376,19 +423,18 @@ fn put_time_runs(base_t: i64, rows: &[Row], most: usize, out: &mut Vec<u8>) -> b
 }
 
 /// The tag, the word, and how many bytes of the word count.
-#[inline]
-fn tell(previous: u64, bits: u64) -> (u8, u64, usize) {
+fn tell(previous: u64, bits: u64) -> (u8, u64, u8) {
     if bits == previous {
         return (TAG_SAME, 0, 0);
     }
     if bits == STALE.to_bits() {
         return (TAG_STALE, 0, 0);
     }
-    if let Some(difference) = integer_difference(previous, bits) {
+    if let (Some(p), Some(v)) = (integer(previous), integer(bits)) {
         // It takes at most 55 bits zigzagged; beyond 48 XOR is taken.
-        let word = zigzag(difference);
-        let (tag, bytes) = INTEGERS.get(significant_bytes(word | 1)).copied().unwrap_or_default();
-        if bytes > 0 {
+        let word = zigzag(v - p);
+        let (tag, bytes) = INTEGERS.get(significant_bytes(word)).copied().unwrap_or(NO_INTEGER);
+        if bytes != NO_INTEGER.1 {
             return (tag, word, bytes);
         }
     }
@@ -396,17 +442,17 @@ fn tell(previous: u64, bits: u64) -> (u8, u64, usize) {
 }
 
 /// The same for what is no short difference of integers.
-fn tell_other(previous: u64, bits: u64) -> (u8, u64, usize) {
+fn tell_other(previous: u64, bits: u64) -> (u8, u64, u8) {
     let xor = previous ^ bits;
     let lower = significant_bytes(xor).max(5);
     let upper = (8 - (xor.trailing_zeros() / 8) as usize).max(2);
     if upper < lower && upper <= 5 {
-        return (TAG_XOR_UPPER + small(upper) - 2, xor >> (64 - 8 * upper), upper);
+        return (TAG_XOR_UPPER + small(upper) - 2, xor >> (64 - 8 * upper), small(upper));
     }
     if let Some((word, bytes)) = decimal_difference(previous, bits).filter(|(_, n)| *n < lower) {
-        return (TAG_DECIMAL, word, bytes);
+        return (TAG_DECIMAL, word, small(bytes));
     }
-    (TAG_XOR_LOWER + small(lower) - 5, xor, lower)
+    (TAG_XOR_LOWER + small(lower) - 5, xor, small(lower))
 }
 
 /// A count of bytes as a tag's offset.
@@ -417,19 +463,6 @@ fn small(n: usize) -> u8 {
 #[inline]
 fn significant_bytes(word: u64) -> usize {
     8 - (word.leading_zeros() / 8) as usize
-}
-
-/// The second less the first, if both are integers (see [`integer`]).
-#[inline]
-fn integer_difference(previous: u64, bits: u64) -> Option<i64> {
-    let (p, v) = (f64::from_bits(previous) + ROUND, f64::from_bits(bits) + ROUND);
-    let inexact = ((p - ROUND).to_bits() ^ previous) | ((v - ROUND).to_bits() ^ bits);
-    let (p, v) = (p.to_bits(), v.to_bits());
-    let beyond = (p >> 52 ^ ROUND_EXPONENT) | (v >> 52 ^ ROUND_EXPONENT);
-    if inexact | beyond == 0 {
-        return Some(v.wrapping_sub(p).cast_signed());
-    }
-    Some(integer(bits)? - integer(previous)?)
 }
 
 /// The bits as an integer, if they are exactly one of at most 2^53 (and not the negative zero).

@@ -44,7 +44,7 @@ pub(crate) use index::Removed;
 use live::Live;
 pub(crate) use pins::Pin;
 use pins::Pins;
-use series::{SERIES_BYTES, Series};
+use series::{Readers, SERIES_BYTES, Series};
 use shard::{RUN, SHARDS, Shard, shard_of};
 pub(crate) use verdict::{Row, Verdicts};
 pub(crate) use view::HeadView;
@@ -80,6 +80,14 @@ pub(crate) struct Head {
     round: AtomicU32,
     bytes: AtomicU64,
     hull: Mutex<Hull>,
+}
+
+/// Series that may be removed.
+#[derive(Debug)]
+pub(crate) struct Empty {
+    pub(crate) slots: Vec<u32>,
+    /// The round in which one must not have been asked for.
+    pub(crate) safe: u32,
 }
 
 /// The times of the rows: `recent` since the last tightening began.
@@ -297,48 +305,49 @@ impl Head {
         let Some(series) = shard.series_mut(slot) else { return Ok(()) };
         let edited = series.data.without(range, lsn).map_err(|e| Error::corrupt("(head)", 0, e))?;
         if let Some(data) = edited {
-            let (before, after) = (series.data.bytes(), data.bytes());
+            // What it replaces counts until it is pruned: a reader may hold it.
+            self.grow(data.bytes());
             series.data.replace(edition, data);
-            self.shrink(before.saturating_sub(after));
         }
         Ok(())
     }
 
-    /// Forgets archived data that no reader can ask for, and series that have no rows, were not
-    /// asked for since the last round, and are in no batch. Says what is free now, once it is
-    /// [released](Head::release).
-    pub(crate) fn collect(&self) -> Removed {
-        let oldest_edition = self.pins.oldest_edition().unwrap_or(u64::MAX);
+    /// Forgets archived data that no reader asks for, and begins a round. Gives the slots of the series that have no rows, were
+    /// not asked for in the last round, and are in no batch: they may be [removed](Head::remove).
+    pub(crate) fn collect(&self) -> Empty {
+        let edition = self.edition.load(Ordering::SeqCst);
+        let readers = Readers { edition, pinned: self.pins.editions() };
         let round = self.round.fetch_add(1, Ordering::SeqCst);
         let safe = self.batches.lock().keys().next().copied().unwrap_or(u32::MAX).min(round);
-        let mut empty = Vec::new();
+        let (mut empty, mut freed) = (Vec::new(), 0);
         let slots = self.index.read().slots();
         for slot in &slots {
             let Some(shard) = self.shard(slot) else { continue };
             let mut shard = shard.write();
             let Some(series) = shard.series_mut(slot) else { continue };
-            series.data.prune_archive(oldest_edition);
+            freed += series.data.prune_archive(&readers);
             if series.is_empty() && series.touched < safe {
                 empty.push(slot);
             }
         }
-        match empty.is_empty() {
-            true => Removed::default(),
-            false => self.remove(empty, safe),
-        }
+        self.shrink(freed);
+        Empty { slots: empty, safe }
     }
 
-    fn remove(&self, mut slots: Vec<u32>, safe: u32) -> Removed {
+    /// Removes series that are still empty, and were not asked for since. Says what is free now, once it is
+    /// [released](Head::release).
+    pub(crate) fn remove(&self, slots: &[u32], safe: u32) -> Removed {
         let mut index = self.index.write();
-        slots.retain(|&slot| {
-            let Some(shard) = self.shard(slot) else { return false };
-            let left = shard.write().leave_if(slot, |s| s.is_empty() && s.touched < safe);
+        let leaves = |slot: &u32| {
+            let Some(shard) = self.shard(*slot) else { return false };
+            let left = shard.write().leave_if(*slot, |s| s.is_empty() && s.touched < safe);
             if left {
-                self.live.leave(slot);
+                self.live.leave(*slot);
                 self.shrink(SERIES_BYTES);
             }
             left
-        });
+        };
+        let slots = slots.iter().copied().filter(leaves).collect();
         let before = index.memory_bytes();
         let removed = index.remove(slots);
         self.shrink(before.saturating_sub(index.memory_bytes()));
@@ -402,7 +411,12 @@ impl Head {
 
     fn for_each(&self, mut f: impl FnMut(&Series)) {
         for shard in &self.shards {
-            shard.read().iter().for_each(&mut f);
+            // A run under each lock: a commit that waits for it waits as long in a large head as in a small one.
+            for run in 0.. {
+                let shard = shard.read();
+                let Some(series) = shard.series_of_run(run) else { break };
+                series.for_each(&mut f);
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! it lives, series keep what it may still ask for: how many rows there were at its commit, and the
 //! data that an edit (delete, truncation after a flush) has replaced since.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,6 +16,13 @@ use crate::sync::{AtomicUsize, Mutex, Rank};
 pub(crate) struct Pins {
     live: Mutex<BTreeMap<(Lsn, u64), usize>>,
     count: AtomicUsize,
+}
+
+/// The commits that readers are pinned to lie between these.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pinned {
+    pub(crate) oldest: Lsn,
+    pub(crate) newest: Lsn,
 }
 
 /// A reader's place in time. Dropping it releases what was kept for it.
@@ -41,17 +48,19 @@ impl Pins {
         Pin { pins: Arc::clone(self), lsn, edition }
     }
 
-    /// The oldest pinned commit, if anybody reads. Without readers it costs one atomic load.
-    pub(crate) fn oldest(&self) -> Option<Lsn> {
-        match self.count.load(Ordering::SeqCst) {
-            0 => None,
-            _ => self.live.lock().keys().next().map(|(lsn, _)| *lsn),
+    /// The oldest and the newest pinned commit, if anybody reads. Without readers it costs one atomic load.
+    pub(crate) fn hull(&self) -> Option<Pinned> {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return None;
         }
+        let live = self.live.lock();
+        let (oldest, newest) = (live.keys().next()?.0, live.keys().next_back()?.0);
+        Some(Pinned { oldest, newest })
     }
 
-    /// The oldest pinned edition, if anybody reads.
-    pub(crate) fn oldest_edition(&self) -> Option<u64> {
-        self.live.lock().keys().map(|(_, edition)| *edition).min()
+    /// The pinned editions, each once.
+    pub(crate) fn editions(&self) -> BTreeSet<u64> {
+        self.live.lock().keys().map(|(_, edition)| *edition).collect()
     }
 
     /// The number of live pins.

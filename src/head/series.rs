@@ -14,16 +14,27 @@
 //! commits up to S. An edit replaces the data of a series by a copy with rows taken out; readers of an
 //! older edition go on with the archived data. Cost: a commit adds a row in O(1); a copy shares sealed chunks.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::DecodeError;
 use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::gorilla;
+use crate::head::pins::Pinned;
 use crate::model::{Columns, Lsn, TimeRange};
 use crate::source::{ChunkData, ChunkHandle};
 
-/// Rows in a full chunk, as in Prometheus.
+/// Rows in a full chunk at most, as in Prometheus.
 pub(crate) const CHUNK_ROWS: u32 = 120;
+/// By so many at most a series has fewer: those that began together do not all end a chunk in one commit.
+const CHUNK_ROWS_SPREAD: u32 = 16;
+
+/// Rows in a full chunk of the series in a slot.
+#[inline(always)]
+pub(super) fn chunk_rows(slot: u32) -> u32 {
+    CHUNK_ROWS - slot % CHUNK_ROWS_SPREAD
+}
 
 /// Bytes that a series costs besides labels and chunks; a rough, honest constant for the ceiling.
 pub(crate) const SERIES_BYTES: u64 = 240;
@@ -42,6 +53,30 @@ pub(crate) struct Series {
 }
 
 const _: () = assert!(size_of::<Option<Series>>() == 128);
+
+/// Where a chunk ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// At so many rows.
+    pub(crate) chunk_rows: u32,
+    /// At multiples of it.
+    pub(crate) range_ms: i64,
+}
+
+/// Who may ask for archived data.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    /// Asked for first: an edition that ends later may have readers who are not in `pinned` yet.
+    pub(crate) edition: u64,
+    pub(crate) pinned: BTreeSet<u64>,
+}
+
+impl Readers {
+    /// Whether a reader may be pinned to one of these editions.
+    fn ask_for(&self, editions: Range<u64>) -> bool {
+        editions.end > self.edition || self.pinned.range(editions).next().is_some()
+    }
+}
 
 /// The rows of a series. In this order: what each row writes comes first.
 #[derive(Clone, Debug)]
@@ -155,12 +190,21 @@ impl SeriesData {
         self.rare.get_or_insert_default().archive = archive;
     }
 
-    /// Drops archived data that no reader can ask for; `oldest` is the oldest edition pinned.
-    pub(crate) fn prune_archive(&mut self, oldest: u64) {
-        if let Some(rare) = &mut self.rare {
-            rare.archive.retain(|(replaced_by, _)| *replaced_by > oldest);
-            self.drop_rare();
-        }
+    /// Drops archived data that no reader asks for. A reader sees what the first edition behind its own replaced, so that one
+    /// that stays for long keeps one state, however many follow. Returns the bytes that are free.
+    pub(crate) fn prune_archive(&mut self, readers: &Readers) -> u64 {
+        let Some(rare) = &mut self.rare else { return 0 };
+        let (mut since, mut freed) = (0, 0);
+        rare.archive.retain(|(replaced_by, data)| {
+            let asked_for = readers.ask_for(since..*replaced_by);
+            since = *replaced_by;
+            if !asked_for {
+                freed += data.bytes();
+            }
+            asked_for
+        });
+        self.drop_rare();
+        freed
     }
 
     /// Gives back the room for what is rare, if there is none of it.
@@ -212,10 +256,16 @@ impl SeriesData {
     }
 
     /// Adds a row of commit `lsn`: in order if it is newer than all, late otherwise. A second row at
-    /// one time is ignored (verdicts have ruled it out). `pinned` is the oldest pinned commit. Returns
+    /// one time is ignored (verdicts have ruled it out). `pinned` are the pinned commits. Returns
     /// the bytes that memory grew by.
     #[inline(always)]
-    pub(crate) fn append(&mut self, lsn: Lsn, t: i64, v: f64, range_ms: i64, pinned: Option<Lsn>) -> i64 {
+    pub(crate) fn append(
+        &mut self,
+        lsn: Lsn,
+        (t, v): (i64, f64),
+        limits: Limits,
+        pinned: Option<Pinned>,
+    ) -> i64 {
         if t < self.next_t {
             return self.append_late(lsn, t, v);
         }
@@ -223,8 +273,8 @@ impl SeriesData {
             self.mark(lsn, pinned);
         }
         let mut grown = 0;
-        if t >= self.open_end_t || self.open.rows() >= CHUNK_ROWS {
-            grown = self.begin_chunk(t, range_ms);
+        if t >= self.open_end_t || self.open.rows() >= limits.chunk_rows {
+            grown = self.begin_chunk(t, limits.range_ms);
         }
         let before = self.open.allocated_bytes();
         self.open.append(t, v);
@@ -248,19 +298,24 @@ impl SeriesData {
 
     /// Notes how many rows there were before commit `lsn`, once for each commit.
     #[inline]
-    fn mark(&mut self, lsn: Lsn, pinned: Option<Lsn>) {
+    fn mark(&mut self, lsn: Lsn, pinned: Option<Pinned>) {
         if self.rare.is_some() || pinned.is_some() {
             self.keep_mark(pinned);
         }
         self.last = Mark { lsn, rows: self.next_row };
     }
 
-    /// Keeps the last mark if a pinned reader needs it, and drops those that none does.
+    /// Keeps the last mark if a pinned reader needs it, and drops those that none does. A reader asks for the first one above
+    /// its commit, so that one that stays keeps one mark of each series, however many commits follow.
     #[cold]
-    fn keep_mark(&mut self, pinned: Option<Lsn>) {
-        let needed = |mark: &Mark| pinned.is_some_and(|oldest| mark.lsn > oldest);
+    fn keep_mark(&mut self, pinned: Option<Pinned>) {
+        let mut before = Lsn(0);
+        let mut needed = |mark: &Mark| {
+            let since = std::mem::replace(&mut before, mark.lsn);
+            pinned.is_some_and(|pinned| pinned.oldest < mark.lsn && since <= pinned.newest)
+        };
         if let Some(rare) = &mut self.rare {
-            rare.older.retain(needed);
+            rare.older.retain(&mut needed);
         }
         if needed(&self.last) {
             self.rare.get_or_insert_default().older.push(self.last);

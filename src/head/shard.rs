@@ -114,9 +114,9 @@ impl Shard {
         left
     }
 
-    /// All series.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Series> {
-        self.runs.iter().flat_map(|run| run.series.iter().flatten())
+    /// The series of one of its runs, if it has so many.
+    pub(super) fn series_of_run(&self, run: usize) -> Option<impl Iterator<Item = &Series>> {
+        self.runs.get(run).map(|run| run.series.iter().flatten())
     }
 }
 
@@ -138,6 +138,9 @@ mod tests {
             assert!(!shard.leave_if(slot, |s| s.generation != generation));
             assert!(shard.leave_if(slot, |_| true) && shard.series(slot).is_none());
         }
-        assert_eq!(shards.iter().flat_map(Shard::iter).count(), 0);
+        let series = |shard: &Shard| {
+            (0..).map_while(|run| shard.series_of_run(run).map(Iterator::count)).sum::<usize>()
+        };
+        assert_eq!(shards.iter().map(series).sum::<usize>(), 0);
     }
 }

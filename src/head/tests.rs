@@ -65,6 +65,11 @@ fn commit(head: &Head, lsn: u64, rows: &[Row]) -> Verdicts {
     verdicts
 }
 
+fn collect(head: &Head) -> Removed {
+    let empty = head.collect();
+    head.remove(&empty.slots, empty.safe)
+}
+
 fn why(verdicts: &Verdicts) -> Vec<(usize, AppendError)> {
     verdicts.rejected.clone()
 }
@@ -124,10 +129,10 @@ fn a_batch_that_was_not_applied_is_judged_the_same_again() {
 fn a_collected_series_leaves_a_stale_reference() {
     let head = Arc::new(Head::new(options(), 1));
     let old = head.series(&labels(1)).unwrap();
-    assert!(head.collect().slots.is_empty(), "asked for in this round");
-    head.collect();
+    assert!(collect(&head).slots.is_empty(), "asked for in this round");
+    collect(&head);
     assert!(!head.is_live(old) || head.series_count() == 1);
-    let removed = head.collect();
+    let removed = collect(&head);
     head.release(&removed);
     assert!(!head.is_live(old));
     assert_eq!(head.series_count(), 0);
@@ -142,12 +147,12 @@ fn a_batch_keeps_its_series() {
     let round = head.begin_batch();
     let series = head.series(&labels(1)).unwrap();
     for _ in 0..5 {
-        head.collect();
+        collect(&head);
     }
     assert!(head.is_live(series));
     head.end_batch(round);
-    head.collect();
-    head.collect();
+    collect(&head);
+    collect(&head);
     assert!(!head.is_live(series));
 }
 
@@ -199,7 +204,7 @@ fn random_steps(seed: u64) {
                 }
             }
             2 => {
-                let removed = head.collect();
+                let removed = collect(&head);
                 head.release(&removed);
                 head.tighten();
             }
@@ -259,7 +264,7 @@ fn churn_keeps_memory_flat() {
         head.publish_edition(edition);
         head.truncate(TimeRange::new(t, t + 1_000), &pin, edition).unwrap();
         drop(pin);
-        let removed = head.collect();
+        let removed = collect(&head);
         head.release(&removed);
         head.tighten();
         if round == rounds / 4 {
@@ -269,8 +274,39 @@ fn churn_keeps_memory_flat() {
     }
     assert!(most_slots <= at_once * 4, "slots are used again: {most_slots}");
     for _ in 0..3 {
-        let removed = head.collect();
+        let removed = collect(&head);
         head.release(&removed);
     }
     assert_eq!((head.series_count(), head.bytes()), (0, 0));
+}
+
+#[test]
+fn what_an_edit_replaces_stays_while_somebody_may_ask_for_it() {
+    let limits = series::Limits { chunk_rows: 120, range_ms: 1_000 };
+    let archived = |editions: &[u64]| {
+        let mut data = series::SeriesData::default();
+        for (&edition, t) in editions.iter().zip(0..) {
+            data.append(Lsn(1), (t, 0.0), limits, None);
+            data.replace(edition, data.clone());
+        }
+        data
+    };
+    // (editions, the one that began the clean-up, pinned ones) to the rows that each of some editions still finds.
+    let kept = |editions: &[u64], edition: u64, pinned: &[u64]| {
+        let mut data = archived(editions);
+        let freed =
+            data.prune_archive(&series::Readers { edition, pinned: pinned.iter().copied().collect() });
+        let all = archived(editions).prune_archive(&series::Readers { edition: u64::MAX, pinned: [].into() });
+        assert!(freed <= all, "{freed} of {all} bytes");
+        pinned.iter().map(|edition| data.as_of(*edition).rows()).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&[1, 2, 3], 3, &[0, 1, 2, 3]), [1, 2, 3, 3]);
+    assert_eq!(kept(&[1, 2, 3], 3, &[0]), [1], "the state of edition 1 alone");
+    assert_eq!(kept(&[1, 2, 3], 3, &[2]), [3]);
+    // Edits that come while others are cleaned up: a reader of before them is not among the pinned ones yet.
+    for edition in [0, 1] {
+        let mut data = archived(&[edition + 1, edition + 2]);
+        data.prune_archive(&series::Readers { edition, pinned: [].into() });
+        assert_eq!((data.as_of(edition).rows(), data.as_of(edition + 1).rows()), (1, 2));
+    }
 }

@@ -38,7 +38,7 @@
 //! | `prev_end` names a segment that is gone, no older one is there | it was removed on purpose |
 //! | `prev_end` names a segment before the one in front | that one was given up while it was made: ignored |
 //!
-//! For the rule about holes to hold, segments leave the disk oldest first: [`Wal::remove_segment`]
+//! For the rule about holes to hold, segments leave the disk oldest first: [`Wal::leave`]
 //! takes them in any order, and unlinks a younger one when all older ones are gone.
 //!
 //! # Cost
@@ -68,7 +68,7 @@ use crate::format::wal_commit::{self, Row};
 use crate::model::{Labels, Lsn, Metadata, TimeRange};
 
 pub(crate) use replay::{Replay, replay};
-pub(crate) use writer::{SyncPoint, Wal};
+pub(crate) use writer::{SyncPoint, Wal, unlink};
 
 /// One sample: `series` is the head's slot when written, the visitor's number when replayed.
 pub(crate) type WalSample = Row;

@@ -11,7 +11,7 @@
 //! A failed sync ends everything: bytes that were written may be gone, and only a replay can tell.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,6 +27,8 @@ use crate::format::wal_segment::{PrevEnd, SegmentHeader};
 use crate::model::{Lsn, Metadata, TimeRange};
 use crate::sync::AtomicBool;
 
+/// A sync is due once so much of a segment's size was written.
+const SYNCS_OF_A_SEGMENT: u64 = 16;
 /// Restated metadata is cut into records of about this size.
 const RESTATED_BYTES: usize = 1 << 20;
 
@@ -68,8 +70,25 @@ struct Active {
     salt: u32,
     /// Where the last good record ends.
     end: u64,
+    /// Where it ended when a sync was last asked for.
+    asked: u64,
     /// Whether the bytes behind `end` are damaged, so that nothing may be written any more.
     ended: bool,
+}
+
+/// Removes the file of a segment, durably. One that is not there is gone.
+///
+/// # Errors
+/// If the system refuses: the segment is still one of those that leave, and to be tried again.
+pub(crate) fn unlink(fs: &dyn Fs, path: &Path) -> Result<()> {
+    match fs.remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove the segment", path, e));
+        }
+        _ => {}
+    }
+    let dir = path.parent().unwrap_or(path);
+    fs.sync_dir(dir).map_err(|e| Error::io("sync the directory", dir, e))
 }
 
 /// Makes durable what was written when it was taken, without the commit lock.
@@ -245,6 +264,25 @@ impl Wal {
         self.synced = self.synced.max(lsn.min(self.last()));
     }
 
+    /// Whether so much was written since this last said so that a sync is due: the one at the segment's end, under the commit
+    /// lock, should find little to do.
+    pub(crate) fn wants_sync(&mut self) -> bool {
+        let most = self.options.segment_bytes / SYNCS_OF_A_SEGMENT;
+        match &mut self.active {
+            Some(active) if active.end - active.asked > most => {
+                active.asked = active.end;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the active segment may be ended without waste.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        let slack = self.options.segment_bytes / SYNCS_OF_A_SEGMENT * 2;
+        self.active.as_ref().is_some_and(|a| a.end + slack >= self.options.segment_bytes)
+    }
+
     /// Whether a sync failed: nothing is taken any more until the log is replayed.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.broken.load(Ordering::Acquire)
@@ -274,14 +312,13 @@ impl Wal {
         all.iter().map(|s| s.path.clone()).collect()
     }
 
-    /// Removes a sealed segment: at once if it is the oldest, otherwise when all older ones are gone, so
-    /// that no hole is left. One that is not on disk any more (moved to quarantine) may be removed too. The newest
-    /// stays on the list while there is no room for another one to restate its metadata.
+    /// A sealed segment is to be removed, once all older ones are, so that no hole is left: see
+    /// [`leaves_next`](Wal::leaves_next). The newest stays on the list while there is no room for another one to restate its
+    /// metadata.
     ///
     /// # Errors
-    /// `InvalidArgument` if it is not sealed. If the system refuses, the segment stays on the list of
-    /// those that leave, and the next removal tries again.
-    pub(crate) fn remove_segment(&mut self, sequence: u64) -> Result<()> {
+    /// `InvalidArgument` if it is not sealed.
+    pub(crate) fn leave(&mut self, sequence: u64) -> Result<()> {
         let Some(place) = self.sealed.iter().position(|s| s.sequence == sequence) else {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -300,17 +337,29 @@ impl Wal {
         let leaving = self.sealed.remove(place);
         let at = self.leaving.partition_point(|s| s.sequence < sequence);
         self.leaving.insert(at, leaving);
-        while let Some(first) = self.leaving.first() {
-            if self.sealed.first().is_some_and(|kept| kept.sequence < first.sequence) {
-                break;
-            }
-            match self.fs.remove_file(&first.path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => return Err(Error::io("remove the segment", &first.path, e)),
-            }
-            self.fs.sync_dir(&self.dir).map_err(|e| Error::io("sync the directory", &self.dir, e))?;
-            self.leaving.remove(0);
+        Ok(())
+    }
+
+    /// The file of the segment that may be [unlinked](unlink) now, if there is one: no older one is there. It may be gone
+    /// already, moved to quarantine.
+    pub(crate) fn leaves_next(&self) -> Option<PathBuf> {
+        let first = self.leaving.first()?;
+        let is_oldest = self.sealed.first().is_none_or(|kept| kept.sequence > first.sequence);
+        is_oldest.then(|| first.path.clone())
+    }
+
+    /// That file is gone.
+    pub(crate) fn left(&mut self, path: &Path) {
+        self.leaving.retain(|s| s.path != path);
+    }
+
+    /// A sealed segment leaves, and with it all that may.
+    #[cfg(test)]
+    pub(crate) fn remove_segment(&mut self, sequence: u64) -> Result<()> {
+        self.leave(sequence)?;
+        while let Some(path) = self.leaves_next() {
+            unlink(&*self.fs, &path)?;
+            self.left(&path);
         }
         Ok(())
     }
@@ -377,7 +426,7 @@ impl Wal {
         };
         self.encoder.begin_segment();
         let target = Arc::new(Target { file, path: info.path.clone() });
-        self.active = Some(Active { target, info, salt: header.salt(), end: 0, ended: false });
+        self.active = Some(Active { target, info, salt: header.salt(), end: 0, asked: 0, ended: false });
         self.begin(&header).inspect_err(|_| {
             // Without a record in it, it is as good as gone; this keeps a full disk tidy. If it stays, it
             // leaves with the others, so that no hole is left behind it.
@@ -481,8 +530,10 @@ impl Active {
         Ok(())
     }
 
-    /// A step ahead if there is room for it, else just what is needed.
+    /// A step ahead if there is room for it, else just what is needed. Steps grow with the segment, so that few commits wait
+    /// for the system to find room.
     fn reserve(&mut self, upto: u64, step: u64) -> Result<()> {
+        let step = (self.end / 8).clamp(step, 4 * step);
         let ahead = upto.checked_next_multiple_of(step.max(1)).unwrap_or(upto);
         let reserved = match self.target.file.allocate(ahead) {
             Ok(()) => Ok(ahead),

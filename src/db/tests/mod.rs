@@ -17,9 +17,11 @@ use crate::env::{CrashPolicy, FaultFs, Fs, ManualClock, MemFs};
 use crate::error::AppendError;
 use crate::model::{Labels, Metadata, MetricType, Selector, SeriesRef};
 
+mod ceilings;
 mod enumerate;
 mod merges;
 mod policies;
+mod readers;
 mod schedules;
 mod wide;
 

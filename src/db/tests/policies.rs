@@ -132,3 +132,73 @@ fn without_syncs_a_failed_one_is_told_by_maintenance_and_then_by_commits() {
     assert_eq!(try_commit(&db, 2_000).unwrap_err().kind(), ErrorKind::Poisoned);
     assert_eq!(read_all(&db).len(), 2, "reads go on");
 }
+
+/// A value that takes all its bytes in the log.
+fn noise(n: i64) -> f64 {
+    f64::from_bits(n.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2)
+}
+
+/// Buffers what takes six of the 64 kibibytes of a segment.
+fn buffer_noise(app: &mut Appender, n: i64) {
+    for i in 0..750 {
+        app.append(&series(i), n * 10, noise(n * 1_000 + i.cast_signed())).unwrap();
+    }
+}
+
+fn of_small_segments(fs: Arc<dyn Fs>) -> Options {
+    options_on(fs).sync(SyncPolicy::Never).wal_segment_bytes(1 << 16)
+}
+
+#[test]
+fn without_syncs_a_segment_is_synced_ahead_of_its_end() {
+    let fs = MemFs::new();
+    let db = Db::open("/db", of_small_segments(Arc::new(fs.clone()))).unwrap();
+    let mut app = db.appender().unwrap();
+    for n in 0..30 {
+        buffer_noise(&mut app, n);
+        assert_eq!(app.commit().unwrap().appended(), 750);
+        let left = read_all(&open(&fs.crash(&CrashPolicy::DropUnsynced))).len() as i64;
+        assert_eq!(left % 750, 0, "a commit in part");
+        assert!(left / 750 >= n, "{left} rows after commit {n}: a sixteenth of a segment is synced at once");
+    }
+    assert!(db.shared().wal_bytes() > 2 << 16, "several segments");
+}
+
+#[test]
+fn a_failed_sync_ahead_is_told_by_the_commit_that_had_to_wait_for_it() {
+    let mem = MemFs::new();
+    let fault = FaultFs::new(Arc::new(mem.clone()));
+    let db = Db::open("/db", of_small_segments(Arc::new(fault.clone()))).unwrap();
+    commit(&db, &[(0, 0, 0.0)]);
+    fault.arm(FaultPlan { fault: Fault::LostSync, class: Some(OpClass::Sync), at: 0 });
+    let mut app = db.appender().unwrap();
+    buffer_noise(&mut app, 1);
+    let error = app.commit().unwrap_err();
+    assert_eq!(error.applied(), crate::Applied::Unknown, "{error}");
+    assert_eq!(try_commit(&db, 3_000).unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
+#[test]
+fn in_the_background_segments_are_synced_and_ended_beside_commits() {
+    let fs = MemFs::new();
+    let options = of_small_segments(Arc::new(fs.clone())).maintenance(Maintenance::Background);
+    let db = Db::open("/db", options).unwrap();
+    let mut app = db.appender().unwrap();
+    for n in 0..100 {
+        buffer_noise(&mut app, n);
+        app.commit().unwrap();
+    }
+    // The last sync may be under way.
+    for _ in 0..1_000 {
+        let left = read_all(&open(&fs.crash(&CrashPolicy::DropUnsynced))).len();
+        assert_eq!(left % 750, 0, "a commit in part");
+        if left >= 98 * 750 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(db.stats().syncs > 0 && !db.stats().poisoned, "{:?}", db.stats());
+    let expected = read_all(&db);
+    db.close().unwrap();
+    assert_eq!(read_all(&open(&fs)), expected);
+}

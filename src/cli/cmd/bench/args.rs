@@ -79,7 +79,8 @@ pub(crate) enum What {
 ///
 /// Measures what a service does: samples by cached reference, in commits of --batch, into head and log; the log's
 /// bytes, memory by series (bytes_per_series is the peak by the number of series), and how long commits take
-/// (commit_p50_us and on, in microseconds). With --labels it takes the
+/// (commit_p50_us and on, in microseconds; first_commit_… are those that make series). CPU of the appending threads alone is
+/// append_cpu_s. With --maintain a full head is waited for (waits says how often). With --labels it takes the
 /// steps of `promtool tsdb bench write`: label sets from the file, 30 s between scrapes, values that grow by 1,000,
 /// shards of a batch of series, all shards for 100 scrapes before the next 100. Making or reading the label sets and
 /// computing the values is in the figures, since it happens in the same process. Does not measure looking up series by
@@ -111,6 +112,15 @@ pub(crate) struct Write {
     /// MiB a second that merges may write beside the appends, 0 for no limit [default: the store's own]
     #[arg(long, value_name = "MIB", requires = "maintain", value_parser = clap::value_parser!(u64).range(0..=65_536))]
     pub(crate) merge_rate: Option<u64>,
+    /// Threads that select meanwhile: a metric's last five minutes, 100 times a second each
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub(crate) readers: u32,
+    /// Scrapes after which --churn replaces series
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) lifetime: u32,
+    /// Ceiling of the head in MiB: it is flushed early from three quarters of it [default: 1,024; without --maintain none]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) head_memory: Option<u32>,
     #[command(flatten)]
     pub(crate) run: Run,
 }

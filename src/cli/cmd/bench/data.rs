@@ -8,7 +8,7 @@
 //!
 //! All targets have the same families, as exporters do. A third of the series never changes (information,
 //! limits, counters of errors), a third counts integers, a twelfth hundredths of seconds; the rest are sizes
-//! in pages, ratios, small numbers, histogram buckets and, last, fresh noise of nine digits. After each 100 scrapes
+//! in pages, ratios, small numbers, histogram buckets and, last, fresh noise of nine digits. After each `lifetime` of scrapes, 100 as a rule,
 //! `churn` percent of the series get another `generation` label: new series, in place of the old.
 //!
 //! **Cost.** A value takes a few integer operations: little beside what is measured, but part of it where the
@@ -22,10 +22,12 @@ use super::args::Values;
 pub(crate) const PER_TARGET: u32 = 500;
 /// Series of one family in one target.
 pub(crate) const PER_FAMILY: u32 = 10;
-/// Scrapes after which series are replaced.
+/// Scrapes after which series are replaced, if nothing else is asked for.
 pub(crate) const GENERATION: u32 = 100;
 /// 2023-11-15, at the start of a block of any level up to 18 h.
 pub(crate) const START_MS: i64 = 1_700_006_400_000;
+/// What a counter grows by from scrape to scrape.
+pub(crate) const COUNTER_STEP: f64 = 1_000.0;
 /// Between two scrapes.
 pub(crate) const INTERVAL_MS: i64 = 15_000;
 
@@ -42,6 +44,8 @@ pub(crate) struct Data {
     pub(crate) jitter_ms: u32,
     /// Percent of the series that are replaced at a time.
     pub(crate) churn: u32,
+    /// Scrapes after which they are.
+    pub(crate) lifetime: u32,
     /// Between two scrapes.
     pub(crate) interval_ms: i64,
     /// Whether all targets are scraped at the same moment.
@@ -193,8 +197,9 @@ impl Walk {
         match self.values {
             Values::Constant => self.state as f64,
             Values::Counter => {
+                let v = self.state as f64 + COUNTER_STEP;
                 self.state += 1_000;
-                self.state as f64
+                v
             }
             Values::Real => self.real(),
         }
@@ -256,6 +261,7 @@ mod tests {
             values: Values::Real,
             jitter_ms: 5,
             churn,
+            lifetime: GENERATION,
             interval_ms: INTERVAL_MS,
             together: false,
         }

@@ -4,7 +4,7 @@ use serde_json::json;
 use silverback::{Columns, Querier, Selector, TimeRange};
 
 use super::args::{History, Values};
-use super::data::{Data, START_MS};
+use super::data::{Data, GENERATION, START_MS};
 use super::meter::{bytes_under, cpu, seconds};
 use super::select::{Times, sampled};
 use crate::failure::Failure;
@@ -91,6 +91,7 @@ fn data(args: &History) -> Data {
         values: Values::Real,
         jitter_ms: 0,
         churn: 0,
+        lifetime: GENERATION,
         interval_ms: i64::from(args.interval) * 1_000,
         together: false,
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use silverback::{Db, Labels, Options};
 
 use super::args::{Merge, Values};
-use super::data::{Data, INTERVAL_MS};
+use super::data::{Data, GENERATION, INTERVAL_MS};
 use super::meter::{Meter, rate};
 use crate::failure::Failure;
 use crate::output::{Context, bytes, print_json};
@@ -89,6 +89,7 @@ fn data(args: &Merge) -> Data {
         values: Values::Real,
         jitter_ms: 0,
         churn: 0,
+        lifetime: GENERATION,
         interval_ms: INTERVAL_MS,
         together: false,
     }

@@ -16,6 +16,7 @@
 //! | `meter` | time, CPU, memory, bytes |
 //! | `prepare` | what another process makes |
 //! | `write` | append and commit |
+//! | `readers` | who selects meanwhile |
 //! | `label_sets` | where it has label sets from |
 //! | `selections` | what is asked, of each kind of matcher |
 //! | `history` | a long retention |
@@ -39,6 +40,7 @@ mod merge;
 mod meter;
 mod postings;
 mod prepare;
+mod readers;
 mod runs;
 mod select;
 mod selections;
@@ -47,7 +49,7 @@ mod write;
 use crate::failure::Failure;
 use crate::output::{Context, print_json};
 use args::{Bench, Prepared, Run, Values, What};
-use data::{Data, INTERVAL_MS};
+use data::{Data, GENERATION, INTERVAL_MS};
 
 /// Rows read at a time.
 const READ_ROWS: usize = 4_096;
@@ -91,6 +93,7 @@ fn data_of(run: &Run, what: Option<Prepared>) -> Data {
         values: run.values.unwrap_or(Values::Real),
         jitter_ms: run.jitter,
         churn: run.churn,
+        lifetime: GENERATION,
         interval_ms: INTERVAL_MS,
         together: false,
     }

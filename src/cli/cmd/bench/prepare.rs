@@ -10,7 +10,8 @@ use silverback::import::go;
 use silverback::{Labels, SyncPolicy};
 
 use super::args::{Prepare, Prepared, Run};
-use super::data::{Data, GENERATION};
+use super::data::Data;
+use super::readers::Clock;
 use super::write::{Steps, append_all, made_shards};
 use crate::failure::Failure;
 use crate::output::Context;
@@ -28,7 +29,8 @@ pub(crate) fn run(args: &Prepare, context: &Context) -> Result<u8, Failure> {
         Prepared::Compact | Prepared::Recover => {
             let options = context.options().create(true).sync(SyncPolicy::Never);
             let opened = context.write_with(dir, options)?;
-            let steps = Steps { data, file: None, cancel: context.interrupt.cancel() };
+            let (cancel, clock) = (context.interrupt.cancel(), Clock::default());
+            let steps = Steps { data, file: None, cancel, clock: &clock, waits: None, by_thread: false };
             let appended = append_all(&opened.db, &steps, made_shards(&data, BATCH), 1)?;
             super::compare("samples appended", appended.samples, data.samples())?;
             // No destructor runs: the next open finds what a crash leaves.
@@ -138,8 +140,8 @@ fn each_life(data: &Data, series: u32, give: &mut Give<'_>) -> Result<(), Failur
     let (mut t, mut v) = (Vec::new(), Vec::new());
     let mut walk = data.walk(series, 0);
     for scrape in 0..data.scrapes {
-        let generation = scrape / GENERATION;
-        if scrape % GENERATION == 0 && data.is_replaced(series, generation) {
+        let generation = scrape / data.lifetime;
+        if scrape % data.lifetime == 0 && data.is_replaced(series, generation) {
             give(&labels(data, series, born)?, &t, &v)?;
             born = generation;
             walk = data.walk(series, generation);

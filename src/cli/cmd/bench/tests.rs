@@ -89,6 +89,9 @@ fn write_stores_every_sample_whatever_the_threads() {
             sync: args::Sync::Never,
             maintain: threads > 1,
             merge_rate: None,
+            readers: threads - 1,
+            lifetime: 30,
+            head_memory: Some(64),
             run: small(&dir.path().join("db")),
         };
         assert_eq!(write::run(&args, &Context::new(true)), Ok(0));
@@ -111,6 +114,9 @@ fn labels_come_from_a_file_of_objects() {
         sync: args::Sync::Never,
         maintain: false,
         merge_rate: None,
+        readers: 1,
+        lifetime: 100,
+        head_memory: None,
         run,
     };
     assert_eq!(write::run(&args, &Context::new(true)), Ok(0));

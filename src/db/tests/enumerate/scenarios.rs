@@ -333,12 +333,17 @@ fn value(i: u64, s: i64) -> f64 {
 
 /// As many rows as fill a segment.
 fn bulky(from_s: i64) -> Vec<Row> {
+    noise(from_s, 1_500)
+}
+
+/// As many rows of six series, which take eight bytes each in the log.
+fn noise(from_s: i64, rows: i64) -> Vec<Row> {
     let mut seed = 7u64;
     let mut next = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         f64::from_bits(seed >> 2)
     };
-    (0..1_500)
+    (0..rows)
         .flat_map(|k| (0..6).map(move |i| (i, from_s * 1_000 + k)))
         .map(|(i, t)| (i, t, next()))
         .collect()
@@ -370,6 +375,13 @@ pub(super) fn all() -> Vec<Scenario> {
             ..Scenario::new(
                 "commits, never synced",
                 vec![row(0, 1), some(2..4), row(1, 5), Reopen, row(0, 6), Maintain, row(0, 7)],
+            )
+        },
+        Scenario {
+            sync: SyncPolicy::Never,
+            ..Scenario::new(
+                "commits, synced only ahead of the segment's end",
+                vec![row(0, 1), Commit(noise(2, 100)), row(7, 3), Commit(noise(4, 100)), row(7, 5)],
             )
         },
         Scenario::new(
