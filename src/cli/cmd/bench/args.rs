@@ -53,7 +53,8 @@ pub(crate) enum What {
     /// Flush the head into blocks and merge them
     ///
     /// Measures opening a database whose samples are all in the log, flushing 2 h blocks from it, and merging those; each
-    /// of the three with its own figures, publishing and clean-up included. Does not measure deletes, retention, or
+    /// of the three with its own figures, reading back, publishing and clean-up included; how many bytes were written for each
+    /// that was flushed, and the most that one merge's inputs and result took. Does not measure deletes, retention, or
     /// appending meanwhile.
     ///
     /// Example: silverback bench compact --db /tmp/bench --series 2000 --scrapes 3000
@@ -133,7 +134,8 @@ pub(crate) struct Write {
 /// there, which is when all numbers of series are known; and all, until every series was given out, with labels and the
 /// places of its chunks. Each for a newly opened database (cold: its files are in the system's cache) and again (warm): the
 /// median by CPU of all threads, and the 99th percentile of the wall; --json has the wall's median, too. Then the values
-/// of i. Counts are checked. Does not measure samples or the head.
+/// of i, one by one and as strings, and how soon wide selections end once they are cancelled. Counts are checked. Does not
+/// measure samples or the head.
 ///
 /// Examples:
 ///   silverback bench select --db /tmp/bench --series 5000000 --json
