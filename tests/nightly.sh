@@ -55,7 +55,7 @@ library() {
     {
         printf '[package]\nname = "silverback"\nversion = "0.0.0"\nedition = "2024"\n\n[lib]\npath = "%s/src/lib.rs"\n\n' "$root"
         sed -n '/^\[features\]/,/^\[dev-dependencies\]/p' "$root/Cargo.toml"
-        sed -n '/^\[dev-dependencies\]/,/^\[profile/{/^\(proptest\|serde_json\|shuttle\|tempfile\) /p}' "$root/Cargo.toml"
+        sed -n '/^\[dev-dependencies\]/,/^\[profile/{/^\(proptest\|serde_json\|shuttle\|tempfile\|zstd\) /p}' "$root/Cargo.toml"
         printf '\n[workspace]\n'
     } >"$work/Cargo.toml"
     cp "$root/Cargo.lock" "$work/"
