@@ -16,7 +16,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use silverback::{Appender, Applied, Columns, Db, Error, ErrorKind, Labels, Options, Selector, SyncPolicy};
+use silverback::{
+    AppendError, Appender, Applied, Columns, Db, Error, ErrorKind, Labels, Options, Selector, SyncPolicy,
+};
 
 mod mount;
 
@@ -39,6 +41,8 @@ const STEP_MS: i64 = 100;
 const STEPS: i64 = 10;
 /// Commits of a round, if the disk does not end it.
 const COMMITS: u64 = 3_000;
+/// How long a writer waits for the head to be flushed; on a full disk it waits in vain.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// What stays when room is made.
 const RETENTION_MS: i64 = 200_000;
 
@@ -79,6 +83,8 @@ struct Truth {
     deleted_to: AtomicI64,
     commits: AtomicU64,
     refused: AtomicU64,
+    /// Commits that found the head full.
+    waits: AtomicU64,
     reads: AtomicU64,
     deletes: AtomicU64,
     snapshots: AtomicU64,
@@ -97,27 +103,36 @@ fn only_full<T>(outcome: Result<T, Error>) -> Option<T> {
     }
 }
 
-/// Commits the next steps of a writer; whether there was room.
+/// Commits the next steps of a writer; whether there was room. A full head is flushed beside, and waited for.
 fn commit(app: &mut Appender, writer: usize, truth: &Truth) -> bool {
     let from = truth.ends[writer].load(Ordering::SeqCst);
-    for n in 0..STEPS {
-        let t = from + n * STEP_MS;
-        (0..SERIES).for_each(|i| {
-            app.append(&labels(writer, i), t, value(writer, i, t)).unwrap();
-        });
-    }
-    match app.commit() {
-        Ok(committed) => {
-            assert!(committed.rejected().is_empty() && committed.duplicates() == 0, "{committed:?}");
-            truth.ends[writer].store(from + STEPS * STEP_MS, Ordering::SeqCst);
-            count(&truth.commits);
-            true
-        }
-        Err(e) => {
-            assert_eq!((e.kind(), e.applied()), (ErrorKind::NoSpace, Applied::No), "{e}");
+    let began = Instant::now();
+    loop {
+        let mut rows = (0..STEPS).flat_map(|n| (0..SERIES).map(move |i| (i, from + n * STEP_MS)));
+        let staged =
+            rows.try_for_each(|(i, t)| app.append(&labels(writer, i), t, value(writer, i, t)).map(drop));
+        let (kind, applied) = match staged.map(|()| app.commit()) {
+            Ok(Ok(committed)) => {
+                assert!(committed.rejected().is_empty() && committed.duplicates() == 0, "{committed:?}");
+                truth.ends[writer].store(from + STEPS * STEP_MS, Ordering::SeqCst);
+                count(&truth.commits);
+                return true;
+            }
+            Ok(Err(e)) => (e.kind(), e.applied()),
+            Err(AppendError::Ceiling) => (ErrorKind::Ceiling, Applied::No),
+            Err(e) => panic!("{e}"),
+        };
+        assert!(
+            matches!(kind, ErrorKind::NoSpace | ErrorKind::Ceiling) && applied == Applied::No,
+            "{kind:?} {applied:?}"
+        );
+        app.rollback();
+        if kind == ErrorKind::NoSpace || began.elapsed() > PATIENCE {
             count(&truth.refused);
-            false
+            return false;
         }
+        count(&truth.waits);
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -270,12 +285,13 @@ fn child() {
     let (early, late) = (most(early), most(late));
     let load = |n: &AtomicU64| n.load(Ordering::SeqCst);
     println!(
-        "soak: {} s, {} rounds, {} commits, {} refused by a full disk, {} reads, {} deletes, {} snapshots; \
+        "soak: {} s, {} rounds, {} commits, {} refused by a full disk, {} waits for a full head, {} reads, {} deletes, {} snapshots; \
          descriptors {} then {}, maps {} then {}, memory {} then {} KiB",
         began.elapsed().as_secs(),
         held.len(),
         load(&truth.commits),
         load(&truth.refused),
+        load(&truth.waits),
         load(&truth.reads),
         load(&truth.deletes),
         load(&truth.snapshots),
