@@ -297,6 +297,23 @@ fn packing_changes_nothing_in_the_blocks() {
     }
 }
 
+/// Two full slabs of one series, both packed, of which the second begins at the timestamp at which the first ends.
+#[test]
+fn a_coded_stretch_that_begins_with_the_row_before_it_is_compared_with_it() {
+    let rows = 600;
+    let sizes = Sizes { slab_rows: rows as usize, ..Sizes::of(16 << 20) };
+    let stretch = |from: i64, first: f64| {
+        let t: Vec<i64> = (from..from + rows).collect();
+        let v = t.iter().map(|&t| if t == from { first } else { 7.0 }).collect();
+        (labels(0), t, v)
+    };
+    for (first, duplicates, conflicts) in [(7.0, 1, 0), (-7.0, 0, 1)] {
+        let loaded = load(5_000, sizes, &[stretch(0, 1.0), stretch(rows - 1, first)]);
+        assert_eq!((loaded.duplicates, loaded.conflicts), (duplicates, conflicts));
+        assert_eq!(loaded.samples, 2 * rows as u64 - 1);
+    }
+}
+
 #[test]
 fn more_series_than_the_table_holds_take_several_epochs() {
     let calls = random_calls(3, 3_000, 1_500, 50);
