@@ -56,19 +56,14 @@ pub(crate) trait Source: Send + Sync {
     ) -> Result<Box<dyn SeriesStream>>;
     /// Adds the names of labels of the series that fulfil all matchers.
     fn label_names(&self, matchers: &[Matcher], cancel: &Cancel, out: &mut BTreeSet<String>) -> Result<()>;
-    /// The values of label `name` of the series that fulfil all matchers, sorted, each once.
-    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>>;
-    /// The same, one by one.
+    /// Calls `f` with the values of label `name` of the series that fulfil all matchers, sorted, each once.
     fn each_label_value(
         &self,
         name: &str,
         matchers: &[Matcher],
         cancel: &Cancel,
         f: &mut dyn FnMut(&str),
-    ) -> Result<()> {
-        self.label_values(name, matchers, cancel)?.iter().for_each(|value| f(value));
-        Ok(())
-    }
+    ) -> Result<()>;
     /// The metadata of one family, if known here.
     fn metadata(&self, family: &str) -> Result<Option<Metadata>>;
     /// The metadata of all families, sorted by name.

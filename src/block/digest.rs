@@ -16,7 +16,7 @@ use std::hash::BuildHasher;
 use super::writer::NewChunk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block_meta::BlockMeta;
-use crate::format::chunk::Encoding;
+use crate::format::chunk::{Encoding, Timestamps};
 use crate::model::{Cancel, Labels, Metadata};
 
 use super::Block;
@@ -40,7 +40,7 @@ pub(super) struct Seen<'a> {
     pub(super) max_t: i64,
     pub(super) rows: u32,
     /// The timestamps, if the chunk shares them.
-    pub(super) times: Option<&'a [i64]>,
+    pub(super) times: Option<&'a Timestamps>,
     /// The coded values, or, in a gorilla chunk, all of it.
     pub(super) coded: &'a [u8],
 }
@@ -56,7 +56,7 @@ impl Digest {
     pub(super) fn chunk(&mut self, c: &NewChunk) {
         let times = match &c.chunk.encoding {
             Encoding::Gorilla => None,
-            Encoding::Columns(t) => Some(&**t),
+            Encoding::Columns(t) => Some(t),
         };
         let (min_t, max_t, rows, coded) = (c.min_t, c.max_t, c.rows, &*c.chunk.payload);
         self.seen(&Seen { min_t, max_t, rows, times, coded });
@@ -68,7 +68,7 @@ impl Digest {
         self.take(c.max_t.cast_unsigned());
         self.take(u64::from(c.rows));
         self.take(hash(c.coded));
-        self.take(c.times.map_or(0, hash));
+        self.take(c.times.map_or(0, Timestamps::digest));
     }
 
     /// A family, in order of their names.

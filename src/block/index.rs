@@ -26,15 +26,20 @@ use crate::format::families_page;
 use crate::format::pairs_filter;
 use crate::format::postings_list;
 use crate::format::series_page;
-use crate::format::terms_page::{self, ListPlace, Postings, Term};
+use crate::format::terms_page::{self, ListPlace, Postings, Stretch};
 use crate::model::Metadata;
-use crate::postings::TermIndex;
+use crate::postings::{Sought, TermIndex};
 
 /// The most ids that a scan gathers before it unites them, of four bytes each.
 const GATHERED_IDS: usize = 1_048_576;
 
-/// To look at a series by itself costs as much as so many bytes of a list.
+/// To look at a series by itself costs as much as so many bytes of a list; at one that is near another, as so many.
 const LOOK_UP_BYTES: u64 = 16_384;
+const NEAR_BYTES: u64 = 512;
+/// Series that are as near as this mostly stand in one page.
+const NEAR_SERIES: u32 = 64;
+/// For more series than these a list is read.
+const MAX_LOOK_UPS: u64 = 65_536;
 
 /// The index file of one block.
 #[derive(Debug)]
@@ -205,10 +210,7 @@ impl Index {
         let corrupt = |e| self.file.corrupt(at.offset, e);
         let bytes = self.page_bytes("terms_page", at, terms_page::MAX_PAGE_BYTES)?;
         let page = terms_page::Page::decode(self.meta.salt, at.offset, &bytes).map_err(corrupt)?;
-        let agrees = match page.walk().next().map_err(corrupt)? {
-            Some(first) => at.agrees(first.ordinal, Some((first.name, first.value))),
-            None => false,
-        };
+        let agrees = at.agrees(page.first(), Some(page.first_key().map_err(corrupt)?));
         if !agrees || page.first().saturating_add(page.count()) > self.meta.pairs {
             return Err(self.file.invalid("terms_page", at.offset, "the page is not what its parent says"));
         }
@@ -220,12 +222,13 @@ impl Index {
         self.descend(Kind::Terms, Target::Number(ordinal))
     }
 
-    /// Calls `f` with each entry from (name, value) on, and where its page stands, until it breaks.
-    fn terms_from(
+    /// Calls `f` with the entries from (name, value) on, until it breaks: with a stretch of them, how many of it come before, and where its page
+    /// stands.
+    fn stretches_from(
         &self,
         name: &str,
         value: &str,
-        mut f: impl FnMut(Term<'_>, u64) -> Result<ControlFlow<()>>,
+        mut f: impl FnMut(&Stretch<'_>, usize, u64) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         if self.meta.pairs == 0 {
             return Ok(());
@@ -238,9 +241,10 @@ impl Index {
                 let corrupt = |e| self.file.corrupt(at.offset, e);
                 let mut walk =
                     if reached { page.walk() } else { page.walk_near(name, value).map_err(corrupt)? };
-                while let Some(term) = walk.next().map_err(corrupt)? {
-                    reached = reached || (term.name, term.value) >= (name, value);
-                    if reached && f(term, at.offset)?.is_break() {
+                while let Some(stretch) = walk.next_stretch().map_err(corrupt)? {
+                    let from = if reached { 0 } else { stretch.position(name, value).map_err(corrupt)? };
+                    reached = reached || from < stretch.len();
+                    if reached && f(stretch, from, at.offset)?.is_break() {
                         return Ok(None);
                     }
                 }
@@ -325,19 +329,34 @@ impl Index {
         self.file.invalid("terms_page", offset, "a name does not begin with the empty value")
     }
 
-    /// Calls `f` with each value of `name` that begins with `prefix`, and the series that have it.
+    /// Calls `f` with each value that may be sought, and the series that have it.
     pub(super) fn values(
         &self,
-        name: &str,
-        prefix: &str,
+        sought: Sought<'_>,
         mut f: impl FnMut(&str, Found<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.terms_from(name, prefix, |term, page| {
-            if term.name != name || (!prefix.is_empty() && !term.value.starts_with(prefix)) {
-                return Ok(ControlFlow::Break(()));
+        self.stretches_from(sought.name, sought.prefix, |stretch, from, page| {
+            sought.cancel.check()?;
+            let alike = sought.prefix.is_empty() && stretch.is_of(sought.name);
+            let corrupt = |e| self.file.corrupt(page, e);
+            if let Some(infix) = sought.infix.filter(|_| alike) {
+                let mut at = stretch.find(from, infix);
+                while let Some(i) = at {
+                    if let Some(term) = stretch.term(i).map_err(corrupt)? {
+                        f(term.value, Found { postings: term.postings, page })?;
+                    }
+                    at = stretch.find(i + 1, infix);
+                }
+                return Ok(ControlFlow::Continue(()));
             }
-            if !term.value.is_empty() {
-                f(term.value, Found { postings: term.postings, page })?;
+            for term in stretch.terms(from) {
+                let (name, value, postings) = term.map_err(corrupt)?;
+                if !alike && (name != sought.name || !value.starts_with(sought.prefix)) {
+                    return Ok(ControlFlow::Break(()));
+                }
+                if !value.is_empty() {
+                    f(value, Found { postings, page })?;
+                }
             }
             Ok(ControlFlow::Continue(()))
         })
@@ -520,23 +539,31 @@ impl TermIndex for Index {
 
     fn exact_among(&self, name: &str, value: &str, among: RoaringBitmap) -> Result<RoaringBitmap> {
         self.with_entry(name, value, |ordinal, found| match found.postings {
-            Postings::Listed(list) if among.len() * LOOK_UP_BYTES < u64::from(list.bytes) => {
+            Postings::Listed(list) if look_up_bytes(&among) < u64::from(list.bytes) => {
                 SeriesReader::default().having(self, ordinal, among)
             }
             _ => Ok(among & self.series_with(found)?),
         })
     }
 
+    fn weight(&self, name: &str, value: &str) -> Result<u64> {
+        let mut weight = 0;
+        self.with_entry(name, value, |_, found| {
+            weight = found.postings.bytes();
+            Ok(RoaringBitmap::new())
+        })?;
+        Ok(weight)
+    }
+
     /// Ids that stand in entries are gathered, and united at the end: a bitmap is slow to grow by one.
     fn scan(
         &self,
-        name: &str,
-        prefix: &str,
+        sought: Sought<'_>,
         keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
         let mut gathered = Vec::new();
-        self.values(name, prefix, |value, found| {
+        self.values(sought, |value, found| {
             if !keep(value)? {
                 return Ok(());
             }
@@ -552,6 +579,19 @@ impl TermIndex for Index {
         unite(&mut gathered, out);
         Ok(())
     }
+}
+
+/// What it costs to look at some series by themselves.
+fn look_up_bytes(among: &RoaringBitmap) -> u64 {
+    if among.len() > MAX_LOOK_UPS {
+        return u64::MAX;
+    }
+    let mut before = None;
+    let cost = |id: u32| {
+        let near = before.replace(id).is_some_and(|before| id - before <= NEAR_SERIES);
+        if near { NEAR_BYTES } else { LOOK_UP_BYTES }
+    };
+    among.iter().map(cost).sum()
 }
 
 /// Unites ids, in any order, with a set; empties them.

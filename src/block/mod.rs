@@ -33,7 +33,7 @@
 //! | `writer`, `pairs`, `tree`, `time_table`, `sink` | writing: series in, pairs numbered and postings gathered at the end, trees built bottom-up, columns of timestamps found again |
 //! | `unit` | a file read unit by unit |
 //! | `index` | descending the trees; the index as a [`TermIndex`](crate::postings::TermIndex) |
-//! | `times` | columns of timestamps, kept for the next series |
+//! | `times` | columns of timestamps, kept for the next series, of all blocks together |
 //! | `chunks` | the chunk file as a [`ChunkStore`](crate::source::ChunkStore) |
 //! | `reader` | series with their labels, by number |
 //! | `view` | a block as a [`Source`](crate::source::Source), with deletions |
@@ -68,6 +68,7 @@ use std::sync::Arc;
 pub(crate) use crate::format::block_meta::BlockMeta;
 pub(crate) use digest::Made;
 pub(crate) use parts::{Parts, part_names};
+pub(crate) use times::KeptColumns;
 pub(crate) use unit::ReadMode;
 pub(crate) use view::{BlockView, Deletion};
 pub(crate) use writer::{BlockSink, NewChunk, SeriesSink, Writer, WriterOptions};
@@ -100,15 +101,26 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Reads `meta` and compares the lengths of the other files with it.
+    /// As [`open_beside`](Block::open_beside), alone.
+    #[cfg(test)]
     pub(crate) fn open(fs: &Arc<dyn Fs>, dir: &Path, mode: ReadMode) -> Result<Block> {
+        Block::open_beside(fs, dir, mode, &Arc::default())
+    }
+
+    /// Reads `meta` and compares the lengths of the other files with it; `kept` is that of other blocks of the database, too.
+    pub(crate) fn open_beside(
+        fs: &Arc<dyn Fs>,
+        dir: &Path,
+        mode: ReadMode,
+        kept: &Arc<KeptColumns>,
+    ) -> Result<Block> {
         let path = dir.join(META_FILE);
         let maximum = block_meta::META_BYTES as u64 + 4_096;
         let bytes =
             env::read_all(fs.as_ref(), &path, maximum).map_err(|e| Error::unread("read", &path, e))?;
         let meta = Arc::new(BlockMeta::decode(&bytes).map_err(|e| Error::corrupt(&path, 0, e))?);
         let index = Index::open(fs.as_ref(), dir.join(INDEX_FILE), mode, Arc::clone(&meta))?;
-        let times = Times::open(fs.as_ref(), dir.join(TIMES_FILE), mode, &meta)?;
+        let times = Times::open(fs.as_ref(), dir.join(TIMES_FILE), mode, &meta, kept)?;
         let chunks = Arc::new(Chunks::open(fs.as_ref(), dir.join(CHUNKS_FILE), mode, &meta, times)?);
         Ok(Block { fs: Arc::clone(fs), dir: dir.to_owned(), meta, index, chunks })
     }

@@ -12,7 +12,6 @@
 //! of one column in memory mostly has it once: its address then spares hashing and comparing (up to [`HELD_BYTES`] of them).
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
@@ -61,7 +60,7 @@ impl TimeTable {
             self.touch(offset, t.clone());
             return Ok(whole(offset, t));
         }
-        let hash = FixedState::default().hash_one(&**t);
+        let hash = t.digest();
         if let Some(offset) = self.find(hash, t, salt)? {
             self.hold(offset, t.clone());
             return Ok(whole(offset, t));

@@ -15,7 +15,7 @@ use super::reader::SeriesReader;
 use crate::error::Result;
 use crate::format::series_page::SeriesChunk;
 use crate::model::{Cancel, Intervals, Matcher, Metadata, TimeRange};
-use crate::postings;
+use crate::postings::{self, Sought};
 use crate::source::{ChunkData, ChunkHandle, ChunkPlace, ChunkStore, SeriesStream, Source, SourceSeries};
 
 /// What was deleted: samples in a range, of the series that fulfil all matchers.
@@ -160,12 +160,6 @@ impl Source for BlockView {
         })
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>> {
-        let mut out = Vec::new();
-        self.each_label_value(name, matchers, cancel, &mut |value| out.push(value.to_owned()))?;
-        Ok(out)
-    }
-
     fn each_label_value(
         &self,
         name: &str,
@@ -176,8 +170,14 @@ impl Source for BlockView {
         let index = &self.block.index;
         let ids = self.living(matchers, cancel)?;
         let mut room = Vec::new();
-        index.values(name, "", |value, found| {
-            cancel.check()?;
+        let sought = Sought::all(name, cancel);
+        if ids.is_none() {
+            return index.values(sought, |value, _| {
+                f(value);
+                Ok(())
+            });
+        }
+        index.values(sought, |value, found| {
             if any(index, &ids, found, &mut room)? {
                 f(value);
             }

@@ -635,9 +635,7 @@ fn has_times_of(c: &NewChunk) -> bool {
     match &c.chunk.encoding {
         Encoding::Gorilla => true,
         Encoding::Columns(t) => {
-            t.len() <= MAX_ROWS
-                && (t.first(), t.last()) == (Some(&c.min_t), Some(&c.max_t))
-                && t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b)
+            t.len() <= MAX_ROWS && (t.first(), t.last()) == (Some(&c.min_t), Some(&c.max_t)) && t.ascend()
         }
     }
 }

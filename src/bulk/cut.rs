@@ -268,8 +268,9 @@ impl Open {
     /// Takes the first rows, at least one and no more than there are, as a chunk.
     fn take(&mut self, rows: usize) -> Result<NewChunk> {
         let as_it_is = |(from, coded): &(usize, Coded)| *from == 0 && coded.t.len() == rows;
-        let (t, payload) = match self.coded.front().filter(|first| as_it_is(first)) {
-            Some(_) => self.coded.pop_front().map(|(_, coded)| (coded.t, coded.values)).unwrap_or_default(),
+        let whole = self.coded.front().is_some_and(as_it_is);
+        let (t, payload) = match if whole { self.coded.pop_front() } else { None } {
+            Some((_, coded)) => (coded.t, coded.values),
             None => {
                 self.decode(rows)?;
                 let (t, v) = (self.t.get(..rows), self.v.get(..rows));

@@ -6,6 +6,7 @@
 //! it. A failed step removes its unfinished files, or leaves them, unlisted, to be removed by the next open.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::compact::{self, Form, Keep, Means};
 use crate::db::commit;
@@ -18,7 +19,7 @@ use crate::db::version::{LiveBlock, LiveTombstone, Version};
 use crate::db::{Db, Shared, SyncPolicy, millis};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::format::manifest::Floor;
-use crate::head::HeadView;
+use crate::head::{HeadView, Pin};
 use crate::model::{Cancel, Lsn, TimeRange};
 use crate::source::Source;
 use crate::wal;
@@ -157,8 +158,16 @@ impl Shared {
         let Some(range) = self.range_to_flush(extent) else { return Ok(false) };
         #[cfg(feature = "tracing")]
         let _span = tracing::info_span!("flush", ?range).entered();
+        self.flushing.store(true, Ordering::Relaxed);
+        let flushed = self.flush_range(range, &pin, extent, cancel);
+        self.flushing.store(false, Ordering::Relaxed);
+        flushed.map(|()| true)
+    }
+
+    /// Makes the rows of a range that the pin sees into a block, and takes them out of the head.
+    fn flush_range(&self, range: TimeRange, pin: &Arc<Pin>, extent: Extent, cancel: &Cancel) -> Result<()> {
         self.sync_through(pin.lsn())?;
-        let view = HeadView::new(Arc::clone(&self.head), Arc::clone(&pin));
+        let view = HeadView::new(Arc::clone(&self.head), Arc::clone(pin));
         let source: Arc<dyn Source> = Arc::new(view);
         // A flush is quick, and the merges after it write columns; if all is to be compacted, there may be none.
         let form = if extent == Extent::Everything { Form::Columns } else { Form::Gorilla };
@@ -176,11 +185,11 @@ impl Shared {
             self.publish_locked(&guard, edit, || self.head.publish_edition(edition))?;
             edition
         };
-        self.head.truncate(range, &pin, edition)?;
+        self.head.truncate(range, pin, edition)?;
         count(&self.counters.flushes);
         count_many(&self.counters.new_block_bytes, bytes);
         self.tell_later(Event::Flushed { range, samples });
-        Ok(true)
+        Ok(())
     }
 
     /// The oldest block range with rows in the head, if it is to be flushed: all rows of a range are there once

@@ -32,6 +32,10 @@ use crate::error::Result;
 use crate::model::{Cancel, Lsn, TimeRange};
 use crate::source::Source;
 
+/// How often a merge that rests while there is a flush looks whether it is done, and how many times: then it goes on beside it.
+const LOOK_FOR_FLUSH: Duration = Duration::from_millis(5);
+const LOOKS_FOR_FLUSH: u32 = 20;
+
 /// What a block that is to be written will be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewBlock {
@@ -116,7 +120,9 @@ impl Shared {
         let read_bytes = job.inputs().map(|b| b.block.bytes()).sum();
         count_many(&self.counters.merge_read_bytes, read_bytes);
         let pace = |bytes: u64| self.rest_after(bytes, rate);
-        let means = Means { cancel, pool: Some(&self.pool), pace: &pace };
+        // One that nobody waits for keeps to its own thread: commits and a flush need processors, too.
+        let pool = rate.is_none().then_some(&*self.pool);
+        let means = Means { cancel, pool, pace: &pace };
         let added = self.write_block(&sources, new, &means)?;
         let written_bytes = added.as_ref().map_or(0, |b| b.block.bytes());
         count_many(&self.counters.merge_written_bytes, written_bytes);
@@ -125,10 +131,15 @@ impl Shared {
         Ok(added)
     }
 
-    /// Rests for as long as writing so many bytes may take, or until the handle is closed.
+    /// Rests for as long as writing so many bytes may take, and then while a flush is at work, but not for ever; or until the handle is closed.
     fn rest_after(&self, bytes: u64, rate: Option<u64>) {
-        if let Some(rate) = rate {
-            self.bell.rest(Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64));
+        let Some(rate) = rate else { return };
+        self.bell.rest(Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64));
+        for _ in 0..LOOKS_FOR_FLUSH {
+            if !self.flushing.load(Ordering::Relaxed) {
+                return;
+            }
+            self.bell.rest(LOOK_FOR_FLUSH);
         }
     }
 

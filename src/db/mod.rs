@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::block::KeptColumns;
 use crate::env::LockGuard;
 use crate::error::{Error, ErrorKind, Result};
 use crate::head::{Head, HeadView};
@@ -113,9 +114,13 @@ pub(crate) struct Shared {
     pub(crate) maintenance: Mutex<Vec<u64>>,
     /// Ends a merge when the handle is closed.
     pub(crate) ending: Cancel,
+    /// Whether a flush is at work.
+    pub(crate) flushing: AtomicBool,
     pub(crate) bell: background::Bell,
     pub(crate) counters: Counters,
     pub(crate) pool: Arc<rayon::ThreadPool>,
+    /// Timestamps that all blocks keep.
+    pub(crate) kept: Arc<KeptColumns>,
     pub(crate) report: OpenReport,
     next_sequence: AtomicU64,
     /// The first commit that the log may hold, or 0.

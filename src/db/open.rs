@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::block::Block;
+use crate::block::{Block, KeptColumns};
 use crate::db::background::{Bell, Threads};
 use crate::db::commit::{Group, writer as commit_writer};
 use crate::db::layout::{
@@ -219,6 +219,7 @@ struct Found {
     manifest: Manifest,
     newest_generation: u64,
     pool: Arc<rayon::ThreadPool>,
+    kept: Arc<KeptColumns>,
     version: Version,
     unreadable: Vec<BlockEntry>,
     head: Arc<Head>,
@@ -237,7 +238,8 @@ impl Found {
         let tombstones = compile(&manifests.tombstones(&manifest)?)?;
         let pool = build_pool(&options)?;
         let mut report = OpenReport { created, generation: manifest.generation, ..OpenReport::default() };
-        let opened = open_blocks(&pool, &options, layout, &manifest);
+        let kept = Arc::default();
+        let opened = open_blocks(&pool, &options, layout, &manifest, &kept);
         let mut blocks = Vec::new();
         let mut unreadable = Vec::new();
         for (entry, outcome) in manifest.blocks.iter().zip(opened) {
@@ -266,6 +268,7 @@ impl Found {
             manifest,
             newest_generation,
             pool,
+            kept,
             version,
             unreadable,
             head,
@@ -329,9 +332,11 @@ impl Found {
             merging: Mutex::new(Rank::Merge, ()),
             maintenance: Mutex::new(Rank::Maintenance, Vec::new()),
             ending: Cancel::default(),
+            flushing: AtomicBool::new(false),
             bell: Bell::new(),
             counters: Counters::default(),
             pool: self.pool,
+            kept: self.kept,
             report: self.report,
             closed: AtomicBool::new(false),
             poison_told: AtomicBool::new(false),
@@ -383,6 +388,7 @@ fn open_blocks(
     options: &Options,
     layout: &Layout,
     manifest: &Manifest,
+    kept: &Arc<KeptColumns>,
 ) -> Vec<Result<Block>> {
     use rayon::prelude::*;
     let open = |entry: &BlockEntry| {
@@ -393,20 +399,16 @@ fn open_blocks(
                 Error::new(ErrorKind::Corrupt, "the manifest names this block, but it is not there").at(dir)
             );
         }
-        let block =
-            Block::open(&options.fs, &dir, options.block_read_mode()).map_err(|e| {
-                match is_not_found(&e) {
-                    true => {
-                        let missing = e.path().unwrap_or(&dir).to_owned();
-                        Error::new(
-                            ErrorKind::Corrupt,
-                            "the file is missing, and the block with it; restore it",
-                        )
+        let block = Block::open_beside(&options.fs, &dir, options.block_read_mode(), kept).map_err(|e| {
+            match is_not_found(&e) {
+                true => {
+                    let missing = e.path().unwrap_or(&dir).to_owned();
+                    Error::new(ErrorKind::Corrupt, "the file is missing, and the block with it; restore it")
                         .at(missing)
-                    }
-                    false => e,
                 }
-            })?;
+                false => e,
+            }
+        })?;
         match block.meta().range.start() == entry.start && block.meta().range.end() == entry.end {
             true => Ok(block),
             false => {

@@ -119,7 +119,7 @@ impl Default for Options {
             max_query_samples: 1_000_000_000,
             block_range: Duration::from_secs(7_200),
             threads: 0,
-            merge_rate: Some(64 << 20),
+            merge_rate: Some(16 << 20),
             maintenance: Maintenance::Background,
             read_mode: ReadMode::Mapped,
             allow_network: false,
@@ -215,9 +215,10 @@ impl Options {
         self
     }
 
-    /// Bytes a second that merges in the background write, at most, so that they leave processors and disk to appends;
-    /// `None` for no limit. [`Db::maintain`](crate::Db::maintain) and [`Db::compact`](crate::Db::compact), which somebody waits for, are not
-    /// held back. Default: 64 MiB, which are some 50 million samples.
+    /// Bytes a second that merges in the background write, at most. Such a merge takes one thread, and rests while a flush is at work, so that it
+    /// leaves processors and disk to appends. `None`: no limit, the threads of the pool, and no rest; so are the merges of
+    /// [`Db::maintain`](crate::Db::maintain) and [`Db::compact`](crate::Db::compact), which somebody waits for. Default: 16 MiB,
+    /// which are some 15 million samples.
     pub fn merge_rate(mut self, bytes_per_second: impl Into<Option<u64>>) -> Options {
         self.merge_rate = bytes_per_second.into();
         self

@@ -125,7 +125,7 @@ impl Shared {
         fs.rename(unfinished, &dir).map_err(|e| Error::io("rename the new block", unfinished, e))?;
         let blocks = self.layout.blocks();
         fs.sync_dir(&blocks).map_err(|e| Error::io("sync the directory", &blocks, e))?;
-        let block = Block::open(fs, &dir, self.options.block_read_mode())?;
+        let block = Block::open_beside(fs, &dir, self.options.block_read_mode(), &self.kept)?;
         block.read_back(made, cancel)?;
         let entry = BlockEntry {
             start: meta.range.start(),

@@ -17,7 +17,11 @@
 //! What this version cannot read is refused by name. Whether times ascend is not a matter of the
 //! bytes of a gorilla payload: [`gorilla::decode_ordered_into`] checks it for those who rely on it.
 
+use std::hash::BuildHasher;
+use std::ops::Deref;
 use std::sync::Arc;
+
+use foldhash::fast::FixedState;
 
 use crate::error::{DecodeError, DecodeReason};
 use crate::format::columns::{self, values};
@@ -38,8 +42,59 @@ pub(crate) const MAX_PAYLOAD_BYTES: usize = 2_097_152;
 /// The largest chunk: the byte before, a length of four bytes, the payload.
 pub(crate) const MAX_CHUNK_BYTES: usize = 2_097_157;
 
-/// Timestamps that chunks share.
-pub(crate) type Timestamps = Arc<[i64]>;
+/// Timestamps that chunks share, and what is known of them from one look at all: whoever meets them again in the next chunk need not look.
+#[derive(Clone, Debug)]
+pub(crate) struct Timestamps {
+    t: Arc<[i64]>,
+    digest: u64,
+    ascend: bool,
+}
+
+impl Timestamps {
+    fn new(t: Arc<[i64]>) -> Timestamps {
+        let digest = FixedState::default().hash_one(&*t);
+        let ascend = t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b);
+        Timestamps { t, digest, ascend }
+    }
+
+    /// The same for the same timestamps, in this process.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Whether each is above the one before.
+    pub(crate) fn ascend(&self) -> bool {
+        self.ascend
+    }
+}
+
+impl From<Vec<i64>> for Timestamps {
+    fn from(t: Vec<i64>) -> Timestamps {
+        Timestamps::new(t.into())
+    }
+}
+
+impl From<&[i64]> for Timestamps {
+    fn from(t: &[i64]) -> Timestamps {
+        Timestamps::new(t.into())
+    }
+}
+
+impl Deref for Timestamps {
+    type Target = [i64];
+
+    fn deref(&self) -> &[i64] {
+        &self.t
+    }
+}
+
+impl PartialEq for Timestamps {
+    fn eq(&self, other: &Timestamps) -> bool {
+        Arc::ptr_eq(&self.t, &other.t) || self.t == other.t
+    }
+}
+
+impl Eq for Timestamps {}
 
 /// How a chunk in memory is coded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,8 +335,10 @@ mod tests {
     #[test]
     fn the_first_rows_alone_can_be_read() {
         let t = [1, 2, 3];
-        let columns =
-            EncodedChunk { encoding: Encoding::Columns(t.into()), payload: values::encode(&[1.0, 2.0, 3.0]) };
+        let columns = EncodedChunk {
+            encoding: Encoding::Columns(t[..].into()),
+            payload: values::encode(&[1.0, 2.0, 3.0]),
+        };
         for chunk in [gorilla_chunk(&t), columns] {
             let mut out = Columns::default();
             assert_eq!(chunk.rows(), Ok(3));

@@ -50,6 +50,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `n` bytes.
+    #[inline]
     pub(crate) fn bytes(&mut self, n: usize) -> Result<&'a [u8], DecodeError> {
         let end = self.at.checked_add(n);
         match end.and_then(|end| self.bytes.get(self.at..end)) {
@@ -172,7 +173,20 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The next three bytes, if there are so many, for whoever then [`skip`](Reader::skip)s them.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<[u8; 3]> {
+        self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()).copied()
+    }
+
+    /// Passes over bytes that were peeked at.
+    #[inline]
+    pub(crate) fn skip(&mut self, n: usize) {
+        self.at = (self.at + n).min(self.bytes.len());
+    }
+
     /// A length of at most `maximum`, then that many bytes.
+    #[inline]
     pub(crate) fn sized_bytes(&mut self, maximum: usize) -> Result<&'a [u8], DecodeError> {
         let n = self.count(maximum)?;
         self.bytes(n)

@@ -15,7 +15,7 @@
 //! | `chunk` | one chunk: encoding byte, value kind, payload |
 //! | `chunk_group` | `chunks`: consecutive chunks under one checksum |
 //! | `postings_list` | `index`: the series that have one label pair |
-//! | `terms_page` | `index`: sorted label pairs, front-coded |
+//! | `terms_page` | `index`: sorted label pairs, of each what differs from the one before |
 //! | `pairs_filter` | `index`: which pairs a block cannot have |
 //! | `series_page` | `index`: series as lists of pair numbers, with their chunks' places |
 //! | `directory_page` | `index`: which page holds which keys; the inner nodes |

@@ -1,14 +1,17 @@
-//! A leaf of the dictionary in `index`: label pairs, sorted, front-coded, each with its postings or their place.
+//! A leaf of the dictionary in `index`: label pairs, sorted, coded by what differs, each with its postings or their place.
 //!
 //! ```text
 //!   ┌──────────────┬───────────────┬───────────────┬─────────┬──────────────────────┬───────┐
 //!   │ first: varint│ count: varint │ lists: varint │ entries │ restarts: u32 each   │ crc32 │
 //!   └──────────────┴───────────────┴───────────────┴─────────┴──────────────────────┴───────┘
-//!   entry 0, 32, 64 …  name: sized   value: sized   skip: varint   postings
-//!   same name          0: varint     shared: varint suffix: sized  postings
-//!   next name          n: varint     name: n bytes  (value "")     postings
-//!   postings           2 · list bytes: varint                      a postings_list
-//!                      2 · bytes + 1: varint   id: varint   id - previous - 1: varint …     1 to 16 ids
+//!   entry 0, 32, 64 …  name: sized         value: sized   skip: varint                   postings
+//!   same name          shared + 1: varint  tail: varint   middle: sized                  postings
+//!   next name          0: u8               name: sized    (value "")                     postings
+//!   postings           2 · list bytes: varint                                            a postings_list
+//!                      2 · bytes + 1: varint   id: varint   id - previous - 1: varint …  1 to 16 ids
+//!
+//!   node-108.example:9100        shared: "node-1"   middle: "1"   tail: "08.example:9100" … of the value before:
+//!   node-1108.example:9100       what it begins and ends with is not written again
 //! ```
 //!
 //! Pairs are numbered by their place in the order (name, value): their *ordinal*; `first` is that
@@ -17,14 +20,22 @@
 //! list of its own would cost it a length, a checksum and a read. Other lists stand back to back in `index`, from `lists` on; so an
 //! entry tells only the length of its own, and a restart how many bytes were `skip`ped before it.
 //!
-//! Invariants: keys strictly ascend, `shared` is the whole common prefix, a new name comes with the
-//! empty value. A [`Walk`] checks them as it goes; look-ups search the restarts, then walk 32 entries at most. Ids are
+//! Invariants: keys strictly ascend, `shared` is the whole common prefix and `tail` all that what is left of both has in common at the end,
+//! a new name comes with the empty value. Look-ups search the restarts, then walk 32 entries at most. Ids are
 //! passed over, and decoded only where they are asked for.
+//!
+//! A [`Walk`] checks the invariants as it goes, from one restart to the next: the values of such a *stretch* are put together back to back, so
+//! that they are checked to be text all at once, and searched all at once.
+
+use memchr::memmem::Finder;
 
 use super::cursor::{Reader, Write, checked, place_seed, seal};
 use super::postings_list::{MAX_INLINE_IDS, MIN_LIST_BYTES};
 use crate::error::{DecodeError, DecodeReason};
 use crate::model::{MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES};
+
+#[cfg(test)]
+mod tests;
 
 const STRUCTURE: &str = "terms_page";
 /// A page is closed before an entry that would make it larger; a single larger entry has a page of its own.
@@ -155,10 +166,14 @@ impl Builder {
             self.entries.put_varint(self.list_bytes);
         } else if name == self.name {
             let shared = common_prefix(self.value.as_bytes(), value.as_bytes());
-            self.entries.put_u8(0);
-            self.entries.put_varint(shared as u64);
-            self.entries.put_sized(value.as_bytes().get(shared..).unwrap_or_default());
+            let (old, new) = (self.value.as_bytes().get(shared..), value.as_bytes().get(shared..));
+            let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+            let tail = common_suffix(old, new);
+            self.entries.put_varint(shared as u64 + 1);
+            self.entries.put_varint(tail as u64);
+            self.entries.put_sized(new.get(..new.len() - tail).unwrap_or_default());
         } else {
+            self.entries.put_u8(0);
             self.entries.put_sized(name.as_bytes());
         }
         self.push_postings(postings);
@@ -208,6 +223,10 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
+fn common_suffix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count()
+}
+
 /// A page whose checksum and header are verified; entries are checked as they are walked over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page<'a> {
@@ -254,6 +273,11 @@ impl<'a> Page<'a> {
         self.lists
     }
 
+    /// Name and value of the first entry.
+    pub(crate) fn first_key(&self) -> Result<(&'a str, &'a str), DecodeError> {
+        self.restart_key(0)
+    }
+
     /// Walks over all entries.
     pub(crate) fn walk(&self) -> Walk<'a> {
         Walk::at(*self, 0)
@@ -281,17 +305,19 @@ impl<'a> Page<'a> {
     /// The ordinal and the series of one pair, or `None`.
     pub(crate) fn find(&self, name: &str, value: &str) -> Result<Option<(u32, Postings<'a>)>, DecodeError> {
         let mut walk = self.walk_near(name, value)?;
-        while let Some(found) = walk.advance()? {
-            let key = (walk.name, walk.value.as_str());
-            if key >= (name, value) {
-                return Ok((key == (name, value)).then_some(found));
+        while let Some(stretch) = walk.next_stretch()? {
+            let from = stretch.position(name, value)?;
+            if let Some(entry) = stretch.entries.get(from) {
+                let is_it = stretch.term(from)?.is_some_and(|term| (term.name, term.value) == (name, value));
+                return Ok(is_it.then_some((stretch.ordinal(from), entry.postings)));
             }
         }
         Ok(None)
     }
 
     fn restart_at(&self, restart: u32) -> Result<usize, DecodeError> {
-        let mut r = self.reader(self.entries_end)?;
+        let mut r = Reader::new(STRUCTURE, self.body);
+        r.bytes(self.entries_end)?;
         r.bytes(restart as usize * 4)?;
         let at = r.u32()? as usize;
         match (self.entries_at..self.entries_end).contains(&at) {
@@ -305,8 +331,9 @@ impl<'a> Page<'a> {
         Ok((r.sized_str(MAX_LABEL_NAME_BYTES)?, r.sized_str(MAX_LABEL_VALUE_BYTES)?))
     }
 
+    /// Reads entries from a place on, and not beyond the last one.
     fn reader(&self, at: usize) -> Result<Reader<'a>, DecodeError> {
-        let mut r = Reader::new(STRUCTURE, self.body);
+        let mut r = Reader::new(STRUCTURE, self.body.get(..self.entries_end).unwrap_or_default());
         r.bytes(at)?;
         Ok(r)
     }
@@ -316,32 +343,137 @@ impl<'a> Page<'a> {
 #[derive(Debug)]
 pub(crate) struct Walk<'a> {
     page: Page<'a>,
-    index: u32,
+    /// The entry of the page with which the walk began, and the one with which the next stretch does.
     start: u32,
+    index: u32,
+    /// Where that one stands.
     at: usize,
-    name: &'a str,
-    value: String,
     skipped: u64,
+    stretch: Stretch<'a>,
+    /// How many of the stretch were given.
+    given: usize,
 }
 
-/// One entry of a walk, without what the walk itself holds.
-type Step<'a> = (u32, Postings<'a>);
+/// The entries from one restart to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Stretch<'a> {
+    /// The ordinal of the first one.
+    first: u32,
+    /// The values, back to back.
+    text: String,
+    entries: Vec<Entry<'a>>,
+}
+
+/// One entry of a stretch.
+#[derive(Clone, Copy, Debug)]
+struct Entry<'a> {
+    name: &'a str,
+    /// Where its value ends, which begins where the one before ends.
+    end: usize,
+    postings: Postings<'a>,
+}
+
+impl<'a> Stretch<'a> {
+    /// The number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// One of them.
+    #[inline]
+    pub(crate) fn term(&self, i: usize) -> Result<Option<Term<'_>>, DecodeError> {
+        let Some(entry) = self.entries.get(i) else { return Ok(None) };
+        let start = self.start_of(i);
+        // All of the text is valid, but a forged end may be within a character.
+        let value = self.text.get(start..entry.end);
+        let value = value.ok_or_else(|| invalid(0, "a value is not UTF-8"))?;
+        Ok(Some(Term { ordinal: self.ordinal(i), name: entry.name, value, postings: entry.postings }))
+    }
+
+    /// The values from the `from`th entry on, each with what it is of and its postings.
+    #[inline]
+    pub(crate) fn terms(
+        &self,
+        from: usize,
+    ) -> impl Iterator<Item = Result<(&'a str, &str, Postings<'a>), DecodeError>> {
+        let mut start = self.start_of(from);
+        self.entries.get(from..).unwrap_or_default().iter().map(move |entry| {
+            let value = self.text.get(start..entry.end);
+            start = entry.end;
+            let value = value.ok_or_else(|| invalid(0, "a value is not UTF-8"))?;
+            Ok((entry.name, value, entry.postings))
+        })
+    }
+
+    /// How many entries come before (name, value).
+    pub(crate) fn position(&self, name: &str, value: &str) -> Result<usize, DecodeError> {
+        let mut i = 0;
+        while self.term(i)?.is_some_and(|term| (term.name, term.value) < (name, value)) {
+            i += 1;
+        }
+        Ok(i)
+    }
+
+    /// Whether all entries have this name.
+    pub(crate) fn is_of(&self, name: &str) -> bool {
+        [self.entries.first(), self.entries.last()].iter().flatten().all(|entry| entry.name == name)
+    }
+
+    /// The first entry from the `from`th on whose value contains what is looked for.
+    pub(crate) fn find(&self, from: usize, infix: &Finder<'_>) -> Option<usize> {
+        let mut at = self.start_of(from);
+        let mut i = from;
+        loop {
+            let found = at + infix.find(self.text.as_bytes().get(at..)?)?;
+            i += self.entries.get(i..)?.iter().take_while(|entry| entry.end <= found).count();
+            // It may reach into the next value, and be found again within that one.
+            match self.entries.get(i)?.end >= found + infix.needle().len() {
+                true => return Some(i),
+                false => at = found + 1,
+            }
+        }
+    }
+
+    fn ordinal(&self, i: usize) -> u32 {
+        self.first.saturating_add(u32::try_from(i).unwrap_or(u32::MAX))
+    }
+
+    fn start_of(&self, i: usize) -> usize {
+        i.checked_sub(1).and_then(|before| self.entries.get(before)).map_or(0, |entry| entry.end)
+    }
+
+    /// Name and value of the last entry.
+    fn last_key(&self) -> (&'a str, &str) {
+        let name = self.entries.last().map_or("", |entry| entry.name);
+        let last = self.text.get(self.start_of(self.entries.len().saturating_sub(1))..);
+        (name, last.unwrap_or_default())
+    }
+}
+
+fn invalid(at: usize, what: &'static str) -> DecodeError {
+    DecodeError::new(STRUCTURE, at as u64, DecodeReason::Invalid(what))
+}
 
 impl<'a> Walk<'a> {
     fn at(page: Page<'a>, restart: u32) -> Walk<'a> {
         let index = restart * RESTART_ENTRIES;
-        Walk { page, index, start: index, at: 0, name: "", value: String::new(), skipped: 0 }
+        Walk { page, start: index, index, at: 0, skipped: 0, stretch: Stretch::default(), given: 0 }
     }
 
     /// The next entry, or `None` behind the last one.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Term<'_>>, DecodeError> {
-        let Some((ordinal, postings)) = self.advance()? else { return Ok(None) };
-        Ok(Some(Term { ordinal, name: self.name, value: &self.value, postings }))
+        if self.given >= self.stretch.len() && self.next_stretch()?.is_none() {
+            return Ok(None);
+        }
+        self.given += 1;
+        self.stretch.term(self.given - 1)
     }
 
-    fn advance(&mut self) -> Result<Option<Step<'a>>, DecodeError> {
-        if self.index == self.page.count {
+    /// The next entries, up to a restart, or `None` behind the last one; those of them that were not given yet are passed over.
+    pub(crate) fn next_stretch(&mut self) -> Result<Option<&Stretch<'a>>, DecodeError> {
+        let left = self.page.count - self.index;
+        if left == 0 {
             let trailing = DecodeError::new(STRUCTURE, self.at as u64, DecodeReason::TrailingBytes);
             return if self.at == self.page.entries_end { Ok(None) } else { Err(trailing) };
         }
@@ -349,18 +481,27 @@ impl<'a> Walk<'a> {
             self.at = self.page.restart_at(self.index / RESTART_ENTRIES)?;
         }
         let mut r = self.page.reader(self.at)?;
-        match self.index.is_multiple_of(RESTART_ENTRIES) {
-            true => self.restart(&mut r)?,
-            false => self.step(&mut r)?,
+        let (name, value) = self.restart(&mut r)?;
+        let mut text = std::mem::take(&mut self.stretch.text).into_bytes();
+        text.clear();
+        text.extend_from_slice(value.as_bytes());
+        self.stretch.first = self.page.first.saturating_add(self.index);
+        self.stretch.entries.clear();
+        let (mut name, mut start) = (name, 0);
+        for i in 0..left.min(RESTART_ENTRIES) {
+            if i > 0 {
+                let end = text.len();
+                name = step(&mut r, name, start, &mut text)?;
+                start = end;
+            }
+            let postings = self.postings(&mut r)?;
+            self.stretch.entries.push(Entry { name, end: text.len(), postings });
+            self.index += 1;
         }
-        let postings = self.postings(&mut r)?;
-        let ordinal = self.page.first.saturating_add(self.index);
-        self.index += 1;
         self.at = r.offset();
-        match self.at > self.page.entries_end {
-            true => Err(r.error(DecodeReason::Truncated)),
-            false => Ok(Some((ordinal, postings))),
-        }
+        self.stretch.text = String::from_utf8(text).map_err(|_| r.invalid("a value is not UTF-8"))?;
+        self.given = 0;
+        Ok(Some(&self.stretch))
     }
 
     fn postings(&mut self, r: &mut Reader<'a>) -> Result<Postings<'a>, DecodeError> {
@@ -382,7 +523,8 @@ impl<'a> Walk<'a> {
         Ok(Postings::Listed(ListPlace { offset, bytes }))
     }
 
-    fn restart(&mut self, r: &mut Reader<'a>) -> Result<(), DecodeError> {
+    /// The first entry of a stretch, up to its postings.
+    fn restart(&mut self, r: &mut Reader<'a>) -> Result<(&'a str, &'a str), DecodeError> {
         if self.page.restart_at(self.index / RESTART_ENTRIES)? != r.offset() {
             return Err(r.invalid("a restart is not where the page says"));
         }
@@ -403,62 +545,75 @@ impl<'a> Walk<'a> {
             if skipped != self.skipped {
                 return Err(r.invalid("the lengths of the lists do not add up"));
             }
-            let ascends = match name == self.name {
-                true => value > self.value.as_str(),
-                false => name > self.name && value.is_empty(),
+            let before = self.stretch.last_key();
+            let ascends = match name == before.0 {
+                true => value > before.1,
+                false => name > before.0 && value.is_empty(),
             };
             if !ascends {
                 return Err(r.invalid("the pairs are not in order"));
             }
         }
         self.skipped = skipped;
-        self.name = name;
-        self.value.clear();
-        self.value.push_str(value);
-        Ok(())
+        Ok((name, value))
     }
+}
 
-    fn step(&mut self, r: &mut Reader<'a>) -> Result<(), DecodeError> {
-        let name_bytes = r.count(MAX_LABEL_NAME_BYTES)?;
-        if name_bytes > 0 {
-            let name = r.bytes(name_bytes)?;
-            let name = std::str::from_utf8(name).map_err(|_| r.invalid("a name is not UTF-8"))?;
-            if name <= self.name {
-                return Err(r.invalid("the names are not in order"));
-            }
-            self.name = name;
-            self.value.clear();
-            return Ok(());
+/// An entry that is not the first of its stretch, up to its postings: answers its name, and appends its value to `text`, in which the one before
+/// begins at `start` and is the last.
+#[inline]
+fn step<'a>(
+    r: &mut Reader<'a>,
+    name: &'a str,
+    start: usize,
+    text: &mut Vec<u8>,
+) -> Result<&'a str, DecodeError> {
+    let (end, before) = (text.len(), text.len() - start);
+    let (shared, tail, middle) = match r.peek() {
+        // Nearly all: three numbers of a byte each.
+        Some([head @ 1..=127, tail @ ..=127, bytes @ ..=127])
+            if usize::from(head) - 1 + usize::from(tail) <= before =>
+        {
+            r.skip(3);
+            (usize::from(head) - 1, usize::from(tail), r.bytes(usize::from(bytes))?)
         }
-        let shared = r.count(self.value.len())?;
-        let suffix = r.sized_bytes(MAX_LABEL_VALUE_BYTES.saturating_sub(shared))?;
-        // The whole common prefix is shared, and the rest is greater than what it replaces.
-        let ascends = match (self.value.as_bytes().get(shared), suffix.first()) {
-            (Some(old), Some(new)) => old < new,
-            (None, Some(_)) => true,
-            _ => false,
-        };
-        if !ascends {
-            return Err(r.invalid("the values are not in order"));
+        _ => {
+            let Some(shared) = r.count(before + 1)?.checked_sub(1) else {
+                let next = r.sized_str(MAX_LABEL_NAME_BYTES)?;
+                return match next > name {
+                    true => Ok(next),
+                    false => Err(r.invalid("the names are not in order")),
+                };
+            };
+            let tail = r.count(before - shared)?;
+            (shared, tail, r.sized_bytes(MAX_LABEL_VALUE_BYTES.saturating_sub(shared + tail))?)
         }
-        match std::str::from_utf8(suffix) {
-            Ok(suffix) if self.value.is_char_boundary(shared) => {
-                self.value.truncate(shared);
-                self.value.push_str(suffix);
-                Ok(())
-            }
-            _ => self.split_character(shared, suffix).ok_or_else(|| r.invalid("a value is not UTF-8")),
-        }
+    };
+    let replaced = text.get(start + shared..end - tail).unwrap_or_default();
+    // The whole common beginning is shared, and the rest is greater than what it replaces; of the rests, the whole common end is.
+    let old = text.get(start + shared..end).and_then(<[u8]>::first);
+    let new = middle.first().or_else(|| text.get(end - tail..end).and_then(<[u8]>::first));
+    let ascends = match (old, new) {
+        (Some(old), Some(new)) => old < new,
+        (old, new) => old.is_none() && new.is_some(),
+    };
+    if !ascends {
+        return Err(r.invalid("the values are not in order"));
     }
-
-    /// Replaces the value where the common prefix ends within a character.
-    #[cold]
-    fn split_character(&mut self, shared: usize, suffix: &[u8]) -> Option<()> {
-        let mut bytes = self.value.as_bytes().get(..shared)?.to_vec();
-        bytes.extend_from_slice(suffix);
-        self.value = String::from_utf8(bytes).ok()?;
-        Some(())
+    if middle.last().is_some_and(|last| replaced.last() == Some(last)) {
+        return Err(r.invalid("a common end of two values is not shared"));
     }
+    if replaced.len() == middle.len() {
+        text.extend_from_within(start..end);
+        if let Some(place) = text.get_mut(end + shared..end + shared + middle.len()) {
+            place.copy_from_slice(middle);
+        }
+    } else {
+        text.extend_from_within(start..start + shared);
+        text.extend_from_slice(middle);
+        text.extend_from_within(end - tail..end);
+    }
+    Ok(name)
 }
 
 /// The property that fuzzing checks: a page that can be walked to its end is written back to the same bytes.
@@ -476,6 +631,7 @@ pub(crate) fn fuzz(data: &[u8]) {
                 Ok(Some(term)) => {
                     // Other restarts may be forged where this one is not reached by the walk.
                     let _ = page.find(term.name, term.value);
+                    let _ = page.first_key();
                     ids.clear();
                     let postings = match term.postings {
                         Postings::Listed(list) => NewPostings::Listed(list.bytes),
@@ -495,185 +651,5 @@ pub(crate) fn fuzz(data: &[u8]) {
             builder.finish(PLACE.0, PLACE.1, &mut out);
             assert_eq!(out, bytes);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::super::testing;
-    use super::*;
-
-    type Owned = (u32, String, String, Result<ListPlace, Vec<u32>>);
-
-    /// Every other pair has ids of its own: as many as its number allows.
-    fn ids(i: u32) -> Vec<u32> {
-        (0..=i % MAX_INLINE_IDS as u32).map(|n| i * 1_000 + n * n * n).collect()
-    }
-
-    fn page(pairs: &BTreeSet<(String, String)>) -> Vec<u8> {
-        let mut builder = Builder::new(10, 1_000);
-        for (i, (name, value)) in (0u32..).zip(pairs) {
-            match i % 2 {
-                0 => builder.push(name, value, NewPostings::Listed(MIN_LIST_BYTES + i)),
-                _ => builder.push(name, value, NewPostings::Inline(&ids(i))),
-            }
-        }
-        let mut out = Vec::new();
-        builder.finish(1, 5_000, &mut out);
-        out
-    }
-
-    fn all(bytes: &[u8]) -> Result<Vec<Owned>, DecodeError> {
-        let page = Page::decode(1, 5_000, bytes)?;
-        let mut walk = page.walk();
-        let mut out = Vec::new();
-        while let Some(t) = walk.next()? {
-            out.push((t.ordinal, t.name.to_owned(), t.value.to_owned(), owned(t.postings)?));
-        }
-        Ok(out)
-    }
-
-    fn owned(postings: Postings<'_>) -> Result<Result<ListPlace, Vec<u32>>, DecodeError> {
-        let mut ids = Vec::new();
-        match postings {
-            Postings::Listed(list) => Ok(Ok(list)),
-            Postings::Inline(inline) => inline.decode_into(u32::MAX, &mut ids).map(|()| Err(ids)),
-        }
-    }
-
-    fn with_names(pairs: impl IntoIterator<Item = (String, String)>) -> BTreeSet<(String, String)> {
-        pairs.into_iter().flat_map(|(n, v)| [(n.clone(), String::new()), (n, v)]).collect()
-    }
-
-    fn sample(n: usize) -> BTreeSet<(String, String)> {
-        with_names((0..n).map(|i| (format!("label{}", i % 3), format!("value-{i}"))))
-    }
-
-    fn check(pairs: &BTreeSet<(String, String)>) {
-        let bytes = page(pairs);
-        let got = all(&bytes).unwrap();
-        let keys: BTreeSet<_> = got.iter().map(|(_, n, v, _)| (n.clone(), v.clone())).collect();
-        assert_eq!(&keys, pairs);
-        let read = Page::decode(1, 5_000, &bytes).unwrap();
-        let mut offset = 1_000;
-        for (i, (ordinal, name, value, postings)) in (0u32..).zip(&got) {
-            let bytes = MIN_LIST_BYTES + i;
-            let expected = if i % 2 == 0 { Ok(ListPlace { offset, bytes }) } else { Err(ids(i)) };
-            assert_eq!((*ordinal, postings), (10 + i, &expected));
-            offset += expected.map_or(0, |list| u64::from(list.bytes));
-            let (number, found) = read.find(name, value).unwrap().unwrap();
-            assert_eq!((number, owned(found).as_ref()), (*ordinal, Ok(postings)));
-            assert!(read.walk_to(*ordinal).next().unwrap().unwrap().ordinal <= *ordinal);
-            assert_eq!(read.find(name, &format!("{value}\u{1}")).unwrap(), None);
-        }
-        assert_eq!(read.find("", "").unwrap(), None);
-        assert_eq!(read.find("~", "").unwrap(), None);
-    }
-
-    #[test]
-    fn pages_round_trip_around_the_restarts() {
-        for n in [1, 2, 29, 30, 31, 32, 33, 64, 65, 200] {
-            check(&sample(n));
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, rng_seed: proptest::test_runner::RngSeed::Fixed(1), failure_persistence: None, ..ProptestConfig::default() })]
-        #[test]
-        fn any_pairs_round_trip(pairs in prop::collection::vec(("[a-cü]{1,3}", "[a-bé\u{0}]{1,5}"), 1..120)) {
-            check(&with_names(pairs));
-        }
-        #[test]
-        fn bytes_never_panic(data in prop::collection::vec(any::<u8>(), 0..300)) {
-            fuzz(&data);
-        }
-        #[test]
-        fn forged_pages_never_panic(at in 0usize..10_000, byte in any::<u8>()) {
-            let mut body = page(&sample(70));
-            body.truncate(body.len() - 4);
-            let at = at % body.len();
-            body[at] = byte;
-            fuzz(&body);
-        }
-    }
-
-    #[test]
-    fn damage_is_found() {
-        let bytes = page(&sample(36));
-        testing::truncations_fail(&bytes, all);
-        testing::bit_flips_fail_or_agree(&bytes, all);
-    }
-
-    #[test]
-    fn limits() {
-        let longest = with_names([("n".repeat(MAX_LABEL_NAME_BYTES), "v".repeat(MAX_LABEL_VALUE_BYTES))]);
-        let bytes = page(&longest);
-        assert!(bytes.len() <= MAX_PAGE_BYTES);
-        assert_eq!(all(&bytes).unwrap().len(), 2);
-        assert!(all(&page(&with_names([("n".repeat(MAX_LABEL_NAME_BYTES + 1), "v".into())]))).is_err());
-        assert!(all(&page(&with_names([("n".into(), "v".repeat(MAX_LABEL_VALUE_BYTES + 1))]))).is_err());
-        let mut builder = Builder::new(0, 0);
-        builder.push("n", "", NewPostings::Inline(&[3]));
-        assert!(builder.fits("n", &"v".repeat(TARGET_BYTES / 2)));
-        assert!(!builder.fits("n", &"v".repeat(TARGET_BYTES)));
-        while builder.fits("n", "12345678") {
-            builder.push("n", &format!("{:08}", builder.count()), NewPostings::Inline(&[u32::MAX - 1]));
-        }
-        let mut out = Vec::new();
-        builder.finish(1, 5_000, &mut out);
-        assert!(out.len() <= TARGET_BYTES && out.len() > TARGET_BYTES / 2, "{}", out.len());
-    }
-
-    #[test]
-    fn disorder_is_refused() {
-        let bad = |pairs: &[(&str, &str)]| {
-            let mut builder = Builder::new(0, 0);
-            for (name, value) in pairs {
-                builder.push(name, value, NewPostings::Inline(&[5]));
-            }
-            let mut out = Vec::new();
-            builder.finish(1, 5_000, &mut out);
-            all(&out).is_err()
-        };
-        assert!(!bad(&[("a", ""), ("a", "x"), ("b", "")]));
-        assert!(bad(&[]), "no entry");
-        assert!(bad(&[("", "")]), "an empty name");
-        assert!(bad(&[("a", ""), ("a", "")]), "repeated");
-        assert!(bad(&[("a", "x"), ("a", "w")]), "descending");
-        assert!(bad(&[("b", ""), ("a", "")]), "names descending");
-        let refused = |postings: NewPostings<'_>| {
-            let mut builder = Builder::new(0, 0);
-            builder.push("a", "", postings);
-            let mut out = Vec::new();
-            builder.finish(1, 5_000, &mut out);
-            all(&out).is_err()
-        };
-        assert!(refused(NewPostings::Listed(MIN_LIST_BYTES - 1)), "a list shorter than any");
-        assert!(!refused(NewPostings::Listed(MIN_LIST_BYTES)));
-        assert!(refused(NewPostings::Inline(&[])), "no id");
-        assert!(!refused(NewPostings::Inline(&[7; 1])));
-        assert!(refused(NewPostings::Inline(&[7, 7])), "an id twice");
-        let ids: Vec<u32> = (0..=MAX_INLINE_IDS as u32).collect();
-        assert!(refused(NewPostings::Inline(&ids)), "too many ids");
-        assert!(!refused(NewPostings::Inline(&ids[1..])));
-        let mut out = Vec::new();
-        assert!(InlineIds(&[5, 0]).decode_into(7, &mut out).is_ok() && out == [5, 6]);
-        assert!(InlineIds(&[5, 0]).decode_into(6, &mut out).is_err(), "an id that is not below the count");
-    }
-
-    #[test]
-    fn golden() {
-        let mut builder = Builder::new(4, 256);
-        builder.push("job", "", NewPostings::Listed(25));
-        builder.push("job", "api", NewPostings::Inline(&[3, 4, 300]));
-        builder.push("job", "app", NewPostings::Listed(21));
-        builder.push("le", "", NewPostings::Inline(&[4]));
-        let mut out = Vec::new();
-        builder.finish(1, 281, &mut out);
-        testing::golden("terms_page", &out);
     }
 }

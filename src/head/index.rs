@@ -14,7 +14,7 @@ use std::hash::BuildHasher;
 
 use crate::error::Result;
 use crate::model::{Labels, MAX_LABELS};
-use crate::postings::{MemIndex, Numbers, TermIndex};
+use crate::postings::{MemIndex, Numbers, Sought, TermIndex};
 
 /// The most pairs of all sets: every place has 32 bits.
 const MAX_NUMBERS: usize = u32::MAX as usize - MAX_LABELS;
@@ -198,12 +198,11 @@ impl TermIndex for HeadIndex {
 
     fn scan(
         &self,
-        name: &str,
-        prefix: &str,
+        sought: Sought<'_>,
         keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
-        self.postings.scan(name, prefix, keep, out)
+        self.postings.scan(sought, keep, out)
     }
 }
 

@@ -89,9 +89,18 @@ impl Source for HeadView {
         Ok(())
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], cancel: &Cancel) -> Result<Vec<String>> {
+    /// They are copied out first: who is called may take its time, and the index is locked.
+    fn each_label_value(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        cancel: &Cancel,
+        f: &mut dyn FnMut(&str),
+    ) -> Result<()> {
         let ids = self.slots(matchers, cancel)?;
-        Ok(self.head.index.read().postings().values_of(name, &ids))
+        let values = self.head.index.read().postings().values_of(name, &ids);
+        values.iter().for_each(|value| f(value));
+        Ok(())
     }
 
     fn metadata(&self, family: &str) -> Result<Option<Metadata>> {

@@ -18,6 +18,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use memchr::memmem::Finder;
+
 use crate::error::{Error, ErrorKind, Result};
 
 use super::regex::Regex;
@@ -171,6 +173,11 @@ impl Matcher {
             Some(regex) => regex.prefix(),
             None => &self.value,
         }
+    }
+
+    /// What every value that fulfils the base contains, where that is worth looking for.
+    pub(crate) fn infix(&self) -> Option<&Finder<'static>> {
+        self.regex.as_ref().and_then(|regex| regex.infix())
     }
 
     /// Whether the base is `.*` or `.+`: every value that a label can have fulfils it.

@@ -130,6 +130,15 @@ impl Regex {
         &self.prefix
     }
 
+    /// Whatever matches contains this, somewhere behind the prefix, if it is known.
+    pub(crate) fn infix(&self) -> Option<&Finder<'static>> {
+        match &self.plan {
+            Plan::Pieces { middles, .. } => middles.iter().max_by_key(|middle| middle.needle().len()),
+            Plan::Automaton { required, .. } => required.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether it is `.*`.
     pub(crate) fn is_everything(&self) -> bool {
         matches!(self.plan, Plan::Everything)

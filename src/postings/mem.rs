@@ -24,9 +24,9 @@ use std::ops::Bound;
 use foldhash::fast::RandomState;
 use roaring::RoaringBitmap;
 
-use super::TermIndex;
 use super::ids::Ids;
 use super::numbers::Numbers;
+use super::{Sought, TermIndex};
 use crate::error::Result;
 use crate::model::{Labels, pair_of, push_pair};
 
@@ -290,12 +290,11 @@ impl TermIndex for MemIndex {
 
     fn scan(
         &self,
-        name: &str,
-        prefix: &str,
+        sought: Sought<'_>,
         keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
-        for (value, pair) in self.pairs_of(name, prefix) {
+        for (value, pair) in self.pairs_of(sought.name, sought.prefix) {
             if keep(value)? {
                 pair.ids.unite_into(out);
             }

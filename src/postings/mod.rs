@@ -16,10 +16,11 @@
 //! | `=~"node.+"` | the values in the range of the prefix, each tested |
 //! | other | all values of the label, each tested |
 //!
-//! and the negation of a base is "has the label" minus the base. An empty result ends the work; so does, before anything is
+//! and the negation of a base is "has the label" minus the base. Of several look-ups, that of the fewest bytes comes first. An empty result ends the work; so does, before anything is
 //! looked up, an index that is sure to have none of the literals of a matcher.
 //! [`MemIndex`] is such an index in memory; a block implements [`TermIndex`] over its file.
 
+use memchr::memmem::Finder;
 use roaring::RoaringBitmap;
 
 use crate::error::Result;
@@ -33,6 +34,25 @@ mod tests;
 
 pub(crate) use mem::MemIndex;
 pub(crate) use numbers::Numbers;
+
+/// Which values of a label are looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought<'a> {
+    pub(crate) name: &'a str,
+    /// They begin with this.
+    pub(crate) prefix: &'a str,
+    /// They contain this, if it is known: an index may pass over what does not.
+    pub(crate) infix: Option<&'a Finder<'static>>,
+    /// For an index that passes over many.
+    pub(crate) cancel: &'a Cancel,
+}
+
+impl<'a> Sought<'a> {
+    /// All values of a label.
+    pub(crate) fn all(name: &'a str, cancel: &'a Cancel) -> Sought<'a> {
+        Sought { name, prefix: "", infix: None, cancel }
+    }
+}
 
 /// Answers what series have a label pair: implemented by a block's index and by the head.
 pub(crate) trait TermIndex {
@@ -53,12 +73,16 @@ pub(crate) trait TermIndex {
         Ok(true)
     }
 
-    /// Unites into `out` the postings of each value of `name` that starts with `prefix` and that `keep` accepts.
+    /// About how many bytes the postings of a pair take, to ask for what takes the fewest first; 0 where that does not matter.
+    fn weight(&self, _name: &str, _value: &str) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// Unites into `out` the postings of each value that is sought and that `keep` accepts.
     /// An error of `keep` ends it.
     fn scan(
         &self,
-        name: &str,
-        prefix: &str,
+        sought: Sought<'_>,
         keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()>;
@@ -98,6 +122,7 @@ pub(crate) fn select(index: &dyn TermIndex, matchers: &[Matcher], cancel: &Cance
             return Ok(RoaringBitmap::new());
         }
     }
+    lightest_first(asked, &mut required)?;
     let mut found: Option<RoaringBitmap> = None;
     for matcher in required {
         let both = match found {
@@ -122,12 +147,32 @@ pub(crate) fn select(index: &dyn TermIndex, matchers: &[Matcher], cancel: &Cance
     Ok(found)
 }
 
+/// Puts those of some matchers that are a few look-ups first, those first of which the index has the least.
+fn lightest_first(asked: Asked<'_>, required: &mut [&Matcher]) -> Result<()> {
+    let few = required.iter().take_while(|m| few_literals(m).is_some()).count();
+    let Some(look_ups) = required.get_mut(..few).filter(|few| few.len() > 1) else { return Ok(()) };
+    let mut weighed = Vec::with_capacity(look_ups.len());
+    for matcher in look_ups.iter() {
+        let mut weight = 0u64;
+        for value in few_literals(matcher).unwrap_or_default() {
+            asked.cancel.check()?;
+            weight = weight.saturating_add(asked.index.weight(matcher.name(), value)?);
+        }
+        weighed.push((weight, *matcher));
+    }
+    weighed.sort_by_key(|(weight, _)| *weight);
+    look_ups.iter_mut().zip(weighed).for_each(|(place, (_, matcher))| *place = matcher);
+    Ok(())
+}
+
+/// The literals of a matcher that is a few look-ups, and no negation.
+fn few_literals(matcher: &Matcher) -> Option<&[String]> {
+    matcher.literals().filter(|literals| !matcher.is_negative() && literals.len() <= FEW_LITERALS)
+}
+
 /// Whether the index is sure to have none of the pairs that a matcher asks for.
 fn cannot_match(index: &dyn TermIndex, matcher: &Matcher) -> Result<bool> {
-    let Some(literals) = matcher.literals().filter(|_| !matcher.is_negative()) else { return Ok(false) };
-    if literals.len() > FEW_LITERALS {
-        return Ok(false);
-    }
+    let Some(literals) = few_literals(matcher) else { return Ok(false) };
     for value in literals.iter().filter(|value| !value.is_empty()) {
         if index.may_have(matcher.name(), value)? {
             return Ok(false);
@@ -213,7 +258,8 @@ fn base(asked: Asked<'_>, matcher: &Matcher) -> Result<RoaringBitmap> {
                 }
                 Ok(matcher.base_matches(value))
             };
-            index.scan(name, matcher.prefix(), &mut keep, &mut out)?;
+            let sought = Sought { name, prefix: matcher.prefix(), infix: matcher.infix(), cancel };
+            index.scan(sought, &mut keep, &mut out)?;
         }
     }
     Ok(out)

@@ -177,8 +177,7 @@ impl TermIndex for Counting<'_> {
     }
     fn scan(
         &self,
-        name: &str,
-        prefix: &str,
+        sought: Sought<'_>,
         keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
@@ -187,7 +186,7 @@ impl TermIndex for Counting<'_> {
             self.tested.set(self.tested.get() + 1);
             keep(value)
         };
-        self.inner.scan(name, prefix, &mut counted, out)
+        self.inner.scan(sought, &mut counted, out)
     }
 }
 
@@ -353,12 +352,11 @@ impl TermIndex for Filtering<'_> {
     }
     fn scan(
         &self,
-        name: &str,
-        prefix: &str,
+        sought: Sought<'_>,
         keep: &mut dyn FnMut(&str) -> Result<bool>,
         out: &mut RoaringBitmap,
     ) -> Result<()> {
-        self.0.scan(name, prefix, keep, out)
+        self.0.scan(sought, keep, out)
     }
 }
 

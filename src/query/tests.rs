@@ -316,8 +316,8 @@ impl Source for Endless {
         Ok(())
     }
 
-    fn label_values(&self, _: &str, _: &[Matcher], _: &Cancel) -> Result<Vec<String>> {
-        Ok(Vec::new())
+    fn each_label_value(&self, _: &str, _: &[Matcher], _: &Cancel, _: &mut dyn FnMut(&str)) -> Result<()> {
+        Ok(())
     }
 
     fn metadata(&self, _: &str) -> Result<Option<Metadata>> {

@@ -208,9 +208,16 @@ impl Source for MemorySource {
         Ok(())
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], _: &Cancel) -> Result<Vec<String>> {
-        let values = self.matching(matchers).filter_map(|(labels, _)| labels.value(name).map(str::to_owned));
-        Ok(values.collect::<BTreeSet<String>>().into_iter().collect())
+    fn each_label_value(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        _: &Cancel,
+        f: &mut dyn FnMut(&str),
+    ) -> Result<()> {
+        let values = self.matching(matchers).filter_map(|(labels, _)| labels.value(name));
+        values.collect::<BTreeSet<&str>>().into_iter().for_each(f);
+        Ok(())
     }
 
     fn metadata(&self, family: &str) -> Result<Option<Metadata>> {

@@ -22,12 +22,14 @@ pub(crate) fn run(args: &Compact, context: &Context) -> Result<u8, Failure> {
         bytes(after.block_bytes + after.wal_bytes),
         ratio(after.block_bytes, after.block_samples),
     ));
+    let amplification = write_amplification(before.block_bytes, &after);
     context.note(format_args!(
-        "{}: {} read, {} written, at most {} there at one time",
+        "{}: {} read, {} written, at most {} there at one time; {} written for each byte that there was",
         counted(after.merges, "merge"),
         bytes(after.merge_read_bytes),
         bytes(after.merge_written_bytes),
         bytes(after.merge_peak_bytes),
+        amplification.map_or_else(|| "nothing".to_owned(), |n| format!("{n:.2}")),
     ));
     if args.json {
         print_json(&json!({
@@ -42,7 +44,7 @@ pub(crate) fn run(args: &Compact, context: &Context) -> Result<u8, Failure> {
             "merge_read_bytes": after.merge_read_bytes,
             "merge_written_bytes": after.merge_written_bytes,
             "merge_peak_bytes": after.merge_peak_bytes,
-            "write_amplification": write_amplification(before.block_bytes, &after),
+            "write_amplification": amplification,
         }))?;
     }
     Ok(opened.code())

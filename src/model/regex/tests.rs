@@ -295,6 +295,8 @@ proptest! {
         for value in values.iter().map(String::as_str).chain(["", "a", "ab", "\n"]) {
             prop_assert_eq!(ours.is_match(value), plain.is_match(value), "{:?} on {:?}", pattern, value);
             prop_assert!(!plain.is_match(value) || value.starts_with(ours.prefix()), "{:?} on {:?}", pattern, value);
+            let has_infix = ours.infix().is_none_or(|infix| infix.find(value.as_bytes()).is_some());
+            prop_assert!(!plain.is_match(value) || has_infix, "{:?} on {:?}", pattern, value);
         }
     }
 
