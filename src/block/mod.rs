@@ -49,6 +49,7 @@ mod pairs;
 mod parts;
 mod reader;
 mod sink;
+mod spool;
 mod time_table;
 mod times;
 mod tree;

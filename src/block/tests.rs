@@ -57,7 +57,13 @@ fn families() -> BTreeMap<String, Metadata> {
 }
 
 fn write_at(fs: &MemFs, dir: &str, model: &Model, range: TimeRange) -> BlockMeta {
+    write_with(fs, dir, model, range, spool::TAIL_BYTES)
+}
+
+/// With so many bytes of series in memory.
+fn write_with(fs: &MemFs, dir: &str, model: &Model, range: TimeRange, spool_bytes: usize) -> BlockMeta {
     let mut writer = Writer::create(Arc::new(fs.clone()), PathBuf::from(dir), options(range)).unwrap();
+    writer.spool_after(spool_bytes);
     for (labels, chunks) in model {
         let chunks: Vec<NewChunk> = chunks.iter().map(|c| new_chunk(c)).collect();
         writer.add(labels, &chunks).unwrap();
@@ -615,12 +621,28 @@ fn the_writer_refuses_what_is_no_block_and_stays_usable() {
 }
 
 #[test]
+fn a_block_whose_series_were_spooled_is_the_same() {
+    let (model, range) = (random_model(12, 80), TimeRange::new(0, 100_000));
+    let whole = write(&model);
+    for spool_bytes in [1, 60, 700] {
+        let fs = MemFs::new();
+        write_with(&fs, DIR, &model, range, spool_bytes);
+        assert_eq!(fs.paths(), whole.paths(), "the spools are gone");
+        for path in whole.paths() {
+            assert!(fs.read(&path).unwrap() == whole.read(&path).unwrap(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
 fn an_unfinished_block_leaves_nothing_behind() {
-    for drops in [true, false] {
+    for (drops, spool_bytes) in [(true, 1), (false, 1), (true, 1_000), (false, 1_000)] {
         let fs = MemFs::new();
         let mut writer = Writer::create(Arc::new(fs.clone()), DIR.into(), options(TimeRange::ALL)).unwrap();
+        writer.spool_after(spool_bytes);
         let labels = Labels::from_pairs([("n", "v")]).unwrap();
         writer.add(&labels, &[new_chunk(&[(10, 1.0)])]).unwrap();
+        assert_eq!(fs.paths().iter().any(|path| path.ends_with("pairs.tmp")), spool_bytes == 1);
         match drops {
             true => drop(writer),
             false => writer.discard(),
@@ -633,12 +655,13 @@ fn an_unfinished_block_leaves_nothing_behind() {
 fn a_full_disk_at_any_place_is_an_error_and_is_cleaned_up() {
     let model = random_model(4, 20);
     let total = open(&write(&model), ReadMode::Mapped).unwrap().bytes();
-    for limit in (0..total).step_by(97) {
+    for (limit, spool_bytes) in (0..total).step_by(97).zip([50, 1_000_000].into_iter().cycle()) {
         let fs = MemFs::new();
         fs.limit_bytes(limit);
         let fill = || -> Result<BlockMeta> {
             let range = TimeRange::new(0, 100_000);
             let mut writer = Writer::create(Arc::new(fs.clone()), DIR.into(), options(range))?;
+            writer.spool_after(spool_bytes);
             for (labels, chunks) in &model {
                 writer.add(labels, &chunks.iter().map(|c| new_chunk(c)).collect::<Vec<_>>())?;
             }

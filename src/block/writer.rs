@@ -4,16 +4,16 @@
 //!   add ──┬─ chunks ──▶ groups ──▶ `chunks`, as they come
 //!         ├─ timestamps of chunks of columns ──▶ TimeTable ──▶ `times`, each distinct column once
 //!         ├─ labels ──▶ Pairs (interned) ──┐
-//!         └─ per series: provisional pair numbers, chunk places, as varints in two byte arenas
+//!         └─ per series: provisional pair numbers, chunk places, as varints in two spools
 //!                                          │
 //!   finish ── sort pairs ◀─────────────────┘
-//!         ├─ postings: the arena is read once for each 16 M entries, in memory of that size
+//!         ├─ postings: the spool is read once for each 16 M entries, in memory of that size
 //!         ├─ dictionary, series, families, filter of the pairs ──▶ `index`
 //!         └─ `meta` last; every file synced, then the directory
 //! ```
 //!
 //! The writer does not know ordinals before the last pair has come; that is why series wait in the
-//! arenas: about two bytes a label and ten a chunk. The bytes of a block depend on what was added
+//! spools (see `spool`): about two bytes a label and ten a chunk, of which some mebibytes are in memory. The bytes of a block depend on what was added
 //! and on nothing else. A block that was not finished is removed when its writer is dropped.
 
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ use roaring::RoaringBitmap;
 use super::digest::{Digest, Made};
 use super::pairs::{Order, Pairs, Slot};
 use super::sink::Sink;
+use super::spool::{Spool, SpoolReader, TAIL_BYTES};
 use super::time_table::TimeTable;
 use super::tree::Tree;
 use super::{CHUNKS_FILE, FILES, INDEX_FILE, META_FILE, TIMES_FILE};
@@ -34,7 +35,7 @@ use crate::format::block_meta::{BlockMeta, Root};
 use crate::format::chunk::{ChunkRef, Coding, EncodedChunk, Encoding, MAX_PAYLOAD_BYTES, Timestamps};
 use crate::format::chunk_group::{self, GroupBuilder};
 use crate::format::columns::{MAX_ROWS, Rows};
-use crate::format::cursor::{Reader, Write};
+use crate::format::cursor::Write;
 use crate::format::directory_page::Kind;
 use crate::format::families_page::{self, MAX_TEXT_BYTES};
 use crate::format::pairs_filter::{self, Builder as Filter};
@@ -43,6 +44,8 @@ use crate::format::series_page::{self, MAX_CHUNKS, SeriesChunk};
 use crate::format::terms_page::{self, NewPostings};
 use crate::model::{Cancel, Labels, Lsn, Metadata, TimeRange};
 
+/// Where the spools of series are while a block is written.
+const SPOOLS: [&str; 2] = ["pairs.tmp", "places.tmp"];
 /// Postings that are gathered in memory at a time (four bytes each).
 const POSTINGS_AT_A_TIME: usize = 16_777_216;
 
@@ -87,8 +90,8 @@ pub(crate) struct Writer {
     pairs: Pairs,
     last: Option<Labels>,
     last_pairs: Vec<u32>,
-    pair_records: Vec<u8>,
-    chunk_records: Vec<u8>,
+    pair_records: Spool,
+    chunk_records: Spool,
     current: Current,
     families: BTreeMap<String, Metadata>,
     totals: Totals,
@@ -174,6 +177,7 @@ impl Writer {
             return Err(Error::new(ErrorKind::InvalidArgument, "the range of a block is empty"));
         }
         fs.create_dir(&dir).map_err(|e| Error::io("create the directory", &dir, e))?;
+        let [pair_records, chunk_records] = SPOOLS.map(|name| Spool::new(dir.join(name), TAIL_BYTES));
         let mut writer = Writer {
             fs,
             dir,
@@ -186,8 +190,8 @@ impl Writer {
             pairs: Pairs::default(),
             last: None,
             last_pairs: Vec::new(),
-            pair_records: Vec::new(),
-            chunk_records: Vec::new(),
+            pair_records,
+            chunk_records,
             current: Current::default(),
             families: BTreeMap::new(),
             totals: Totals::default(),
@@ -199,6 +203,12 @@ impl Writer {
         chunk_group::encode_header(options.salt, chunks.buffer());
         writer.chunks = Some(chunks);
         Ok(writer)
+    }
+
+    /// Keeps so many bytes of each spool in memory.
+    #[cfg(test)]
+    pub(crate) fn spool_after(&mut self, bytes: usize) {
+        [self.pair_records, self.chunk_records] = SPOOLS.map(|name| Spool::new(self.dir.join(name), bytes));
     }
 
     /// Ends [`finish`](Writer::finish) early, if cancelled.
@@ -216,7 +226,7 @@ impl Writer {
         self.check(labels, chunks, goes_on)?;
         self.state = State::Failed;
         if !goes_on {
-            self.current.close(&mut self.chunk_records);
+            self.close_series()?;
             let id = self.totals.series;
             self.add_pairs(id, labels)?;
             self.digest.series(labels);
@@ -244,7 +254,7 @@ impl Writer {
     pub(crate) fn finish(mut self) -> Result<Made> {
         self.check_open()?;
         self.state = State::Failed;
-        self.current.close(&mut self.chunk_records);
+        self.close_series()?;
         let chunks_bytes = self.finish_chunks()?;
         let times_bytes = self.finish_times()?;
         let mut sink = Sink::create(self.fs.as_ref(), self.dir.join(INDEX_FILE))?;
@@ -257,6 +267,7 @@ impl Writer {
         let offset = sink.offset();
         filter.finish(meta.salt, offset, sink.buffer());
         meta.index_bytes = sink.finish()?;
+        self.remove_spools()?;
         let mut sink = Sink::create(self.fs.as_ref(), self.dir.join(META_FILE))?;
         sink.buffer().extend_from_slice(&meta.encode());
         sink.finish()?;
@@ -269,6 +280,16 @@ impl Writer {
     /// Removes what was written so far, as dropping does.
     pub(crate) fn discard(self) {
         drop(self);
+    }
+
+    fn close_series(&mut self) -> Result<()> {
+        self.current.close(self.chunk_records.buffer());
+        self.chunk_records.spill(self.fs.as_ref())
+    }
+
+    fn remove_spools(&mut self) -> Result<()> {
+        self.pair_records.remove(self.fs.as_ref())?;
+        self.chunk_records.remove(self.fs.as_ref())
     }
 
     fn check_open(&self) -> Result<()> {
@@ -340,12 +361,11 @@ impl Writer {
             });
         }
         drop(before);
-        self.pair_records.put_varint(numbers.len() as u64);
-        for &number in &numbers {
-            self.pair_records.put_varint(u64::from(number));
-        }
+        let record = self.pair_records.buffer();
+        record.put_varint(numbers.len() as u64);
+        numbers.iter().for_each(|&number| record.put_varint(u64::from(number)));
         self.last_pairs = numbers;
-        Ok(())
+        self.pair_records.spill(self.fs.as_ref())
     }
 
     fn add_chunks(&mut self, chunks: &[NewChunk]) -> Result<()> {
@@ -491,11 +511,11 @@ impl Writer {
             sum += count;
         }
         let mut ids = vec![0u32; sum];
-        let mut r = Reader::new("block writer", &self.pair_records);
+        let mut r = self.pair_records.reader(self.fs.as_ref())?;
         for id in 0..self.totals.series {
             self.check_cancelled(id)?;
-            for _ in 0..r.varint32().map_err(lost)? {
-                let ordinal = order.ordinals.get(r.varint32().map_err(lost)? as usize);
+            for _ in 0..r.varint32()? {
+                let ordinal = order.ordinals.get(r.varint32()? as usize);
                 let index = ordinal.and_then(|&o| (o as usize).checked_sub(from));
                 let next = index.and_then(|i| starts.get_mut(i));
                 if let Some(next) = next {
@@ -512,8 +532,8 @@ impl Writer {
     fn write_series(&mut self, order: &Order, sink: &mut Sink) -> Result<Root> {
         let start = self.options.range.start();
         let mut tree = Tree::new(Kind::Series, self.options.salt);
-        let mut pair_records = Reader::new("block writer", &self.pair_records);
-        let mut chunk_records = Reader::new("block writer", &self.chunk_records);
+        let mut pair_records = self.pair_records.reader(self.fs.as_ref())?;
+        let mut chunk_records = self.chunk_records.reader(self.fs.as_ref())?;
         let mut page = series_page::Builder::new(0, start);
         let mut first = 0;
         let (mut pairs, mut chunks) = (Vec::new(), Vec::new());
@@ -562,6 +582,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if self.state != State::Finished {
             (self.chunks, self.times) = (None, None);
+            let _ = self.remove_spools();
             for file in FILES {
                 let _ = self.fs.remove_file(&self.dir.join(file));
             }
@@ -645,31 +666,26 @@ fn bitmap(sorted: &[u32]) -> RoaringBitmap {
     ids.unwrap_or_else(|_| sorted.iter().copied().collect())
 }
 
-fn read_pairs(r: &mut Reader<'_>, ordinals: &[u32], out: &mut Vec<u32>) -> Result<()> {
+fn read_pairs(r: &mut SpoolReader<'_>, ordinals: &[u32], out: &mut Vec<u32>) -> Result<()> {
     out.clear();
-    for _ in 0..r.varint32().map_err(lost)? {
-        let number = r.varint32().map_err(lost)?;
+    for _ in 0..r.varint32()? {
+        let number = r.varint32()?;
         out.extend(ordinals.get(number as usize));
     }
     Ok(())
 }
 
-fn read_chunks(r: &mut Reader<'_>, start: i64, out: &mut Vec<SeriesChunk>) -> Result<()> {
+fn read_chunks(r: &mut SpoolReader<'_>, start: i64, out: &mut Vec<SeriesChunk>) -> Result<()> {
     out.clear();
-    for _ in 0..r.varint32().map_err(lost)? {
-        let min_t = start.wrapping_add_unsigned(r.varint().map_err(lost)?);
-        let max_t = min_t.wrapping_add_unsigned(r.varint().map_err(lost)?);
-        let rows = r.varint32().map_err(lost)?;
-        let group = r.varint().map_err(lost)?;
-        let within = r.varint32().map_err(lost)?;
+    for _ in 0..r.varint32()? {
+        let min_t = start.wrapping_add_unsigned(r.varint()?);
+        let max_t = min_t.wrapping_add_unsigned(r.varint()?);
+        let rows = r.varint32()?;
+        let group = r.varint()?;
+        let within = r.varint32()?;
         out.push(SeriesChunk { min_t, max_t, rows, group, within });
     }
     Ok(())
-}
-
-/// The writer's own arenas do not decode: memory was damaged.
-fn lost(e: crate::error::DecodeError) -> Error {
-    Error::corrupt("memory", 0, e)
 }
 
 fn invalid(message: &'static str) -> Error {

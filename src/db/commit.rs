@@ -15,7 +15,7 @@ use crate::db::report::Event;
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::head::{Row, Verdicts};
 use crate::model::{Lsn, Metadata};
-use crate::sync::{Condvar, Mutex, Rank};
+use crate::sync::{Condvar, Mutex, Rank, yield_now};
 use crate::wal::{SyncPoint, Wal};
 
 /// Under the commit lock: the log's writer and room for verdicts.
@@ -43,6 +43,9 @@ struct GroupState {
     /// says of itself must be of its own records.
     synced_record: Lsn,
     syncing: bool,
+    /// How many wrote since the last sync began, and how many that one was for.
+    unsynced: usize,
+    crowd: usize,
     syncs: u64,
     failure: Option<Error>,
 }
@@ -51,8 +54,16 @@ impl Group {
     /// Nothing is waiting; all up to `synced` is durable.
     pub(crate) fn new(synced: Lsn) -> Group {
         let synced_record = Lsn(0);
-        let state =
-            GroupState { latest: None, synced, synced_record, syncing: false, syncs: 0, failure: None };
+        let state = GroupState {
+            latest: None,
+            synced,
+            synced_record,
+            syncing: false,
+            unsynced: 0,
+            crowd: 0,
+            syncs: 0,
+            failure: None,
+        };
         Group { state: Mutex::new(Rank::WalSync, state), changed: Condvar::new() }
     }
 
@@ -60,7 +71,9 @@ impl Group {
     /// that number. Deletes and loads have numbers that are not in the log: they are durable by the manifest.
     pub(crate) fn wrote(&self, point: SyncPoint, last_lsn: Lsn) {
         let through = last_lsn.max(point.lsn());
-        self.state.lock().latest = Some((point, through));
+        let mut state = self.state.lock();
+        state.latest = Some((point, through));
+        state.unsynced += 1;
     }
 
     /// The records of the log up to this one are durable.
@@ -101,8 +114,18 @@ impl Group {
                 state = self.changed.wait(state);
                 continue;
             }
-            let Some((point, through)) = state.latest.clone() else { return Ok(()) };
             state.syncing = true;
+            if state.crowd > 1 {
+                // Those whom the last sync let go are about to commit again: this one can be theirs, too.
+                drop(state);
+                yield_now();
+                state = self.state.lock();
+            }
+            state.crowd = std::mem::take(&mut state.unsynced);
+            let Some((point, through)) = state.latest.clone() else {
+                state.syncing = false;
+                return Ok(());
+            };
             drop(state);
             let outcome = point.sync();
             state = self.state.lock();

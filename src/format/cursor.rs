@@ -9,7 +9,6 @@ use byteorder::{ByteOrder, LittleEndian};
 use crate::error::{DecodeError, DecodeReason};
 
 /// The most bytes that a varint takes.
-#[cfg(test)]
 pub(crate) const MAX_VARINT_BYTES: usize = 10;
 
 /// Walks over bytes of one structure; every error says where.

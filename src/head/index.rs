@@ -64,6 +64,17 @@ impl HeadIndex {
         self.sets.of(slot).iter().map(|number| (*number, self.postings.text(*number)))
     }
 
+    /// The numbers of the pairs of the series in a slot, in the order of its labels, and its generation.
+    pub(crate) fn numbers_of(&self, slot: u32) -> Option<(&[u32], u16)> {
+        let generation = self.generations.get(slot as usize).copied()?;
+        Some((self.sets.of(slot), generation)).filter(|(numbers, _)| !numbers.is_empty())
+    }
+
+    /// The canonical form of the pair of a number.
+    pub(crate) fn text(&self, pair: u32) -> &[u8] {
+        self.postings.text(pair)
+    }
+
     /// The labels of the series in a slot, and its generation.
     pub(crate) fn labels_of(&self, slot: u32) -> Option<(Labels, u16)> {
         let generation = self.generations.get(slot as usize).copied()?;

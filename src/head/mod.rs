@@ -30,6 +30,7 @@ use crate::wal::{self, LabelsOf, WalSample};
 
 mod index;
 mod live;
+mod order;
 mod pins;
 mod series;
 mod shard;
@@ -226,10 +227,9 @@ impl Head {
         series.slot(self.tag).is_some_and(|(slot, generation)| self.live.is(slot, generation))
     }
 
-    /// The labels of a live slot.
-    #[cfg(test)]
-    pub(crate) fn labels_of(&self, slot: u32) -> Option<Labels> {
-        self.index.read().labels_of(slot).map(|(labels, _)| labels)
+    /// The labels of a live slot, and its generation.
+    pub(crate) fn labels_of(&self, slot: u32) -> Option<(Labels, u16)> {
+        self.index.read().labels_of(slot)
     }
 
     /// Notes metadata of families.

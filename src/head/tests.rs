@@ -10,7 +10,7 @@ use crate::source::Source;
 
 type Model = BTreeMap<(String, i64), u64>;
 
-fn options() -> HeadOptions {
+pub(super) fn options() -> HeadOptions {
     HeadOptions {
         range_ms: 1_000,
         out_of_order_window_ms: 500,
@@ -222,7 +222,7 @@ fn random_steps(seed: u64) {
                 }
                 let verdicts = commit(&head, lsn, &rows);
                 for row in &verdicts.accepted {
-                    let name = head.labels_of(row.series).unwrap().to_string();
+                    let name = head.labels_of(row.series).unwrap().0.to_string();
                     model.insert((name, row.t), row.v.to_bits());
                 }
             }

@@ -6,13 +6,10 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
-use crate::head::{Head, Pin};
-use crate::model::{Cancel, Intervals, Labels, Matcher, Metadata, TimeRange};
+use crate::head::{Head, Pin, order};
+use crate::model::{Cancel, Intervals, Matcher, Metadata, TimeRange};
 use crate::postings;
-use crate::source::{HEAD_PRECEDENCE, SeriesStream, Source, SourceSeries};
-
-/// So many label sets are copied out under one lock of the index.
-const LOCKED_SLOTS: usize = 1_024;
+use crate::source::{ChunkHandle, HEAD_PRECEDENCE, SeriesStream, Source, SourceSeries};
 
 /// The head as of a pin.
 #[derive(Clone, Debug)]
@@ -69,18 +66,8 @@ impl Source for HeadView {
         cancel: &Cancel,
     ) -> Result<Box<dyn SeriesStream>> {
         let ids = postings::select(&*self.head.index.read(), matchers, cancel)?;
-        let mut series: Vec<(Labels, u32, u16)> = Vec::new();
-        let mut slots = ids.iter().peekable();
-        // Not all under one lock: who makes a series would wait. Where another one has moved in meanwhile, it has nothing
-        // that the pin sees.
-        while slots.peek().is_some() {
-            cancel.check()?;
-            let index = self.head.index.read();
-            let named = |slot| index.labels_of(slot).map(|(labels, generation)| (labels, slot, generation));
-            series.extend(slots.by_ref().take(LOCKED_SLOTS).filter_map(named));
-        }
-        series.sort_unstable();
-        Ok(Box::new(Stream { view: self.clone(), range, series: series.into_iter() }))
+        let places = order::by_labels(&self.head, ids.iter(), cancel)?;
+        Ok(Box::new(Stream { view: self.clone(), range, places: places.into_iter() }))
     }
 
     fn label_names(&self, matchers: &[Matcher], cancel: &Cancel, out: &mut BTreeSet<String>) -> Result<()> {
@@ -116,22 +103,32 @@ impl Source for HeadView {
 struct Stream {
     view: HeadView,
     range: TimeRange,
-    series: std::vec::IntoIter<(Labels, u32, u16)>,
+    places: std::vec::IntoIter<order::Place>,
+}
+
+impl Stream {
+    /// What the pin sees of the series that lives, or lived, there; nothing if another one has moved in.
+    fn chunks(&self, (slot, generation): order::Place) -> Result<Vec<ChunkHandle>> {
+        let Some(shard) = self.view.head.shard(slot) else { return Ok(Vec::new()) };
+        let shard = shard.read();
+        let series = shard.series(slot).filter(|series| series.generation == generation);
+        let Some(series) = series else { return Ok(Vec::new()) };
+        let data = series.data.as_of(self.view.pin.edition());
+        let chunks = data.chunks(self.view.pin.lsn(), self.range);
+        chunks.map_err(|e| Error::corrupt("(head)", 0, e))
+    }
 }
 
 impl SeriesStream for Stream {
     fn next(&mut self) -> Result<Option<SourceSeries>> {
-        for (labels, slot, generation) in self.series.by_ref() {
-            let Some(shard) = self.view.head.shard(slot) else { continue };
-            let shard = shard.read();
-            let Some(series) = shard.series(slot) else { continue };
-            if series.generation != generation {
-                continue;
-            }
-            let data = series.data.as_of(self.view.pin.edition());
-            let chunks = data.chunks(self.view.pin.lsn(), self.range);
-            let chunks = chunks.map_err(|e| Error::corrupt("(head)", 0, e))?;
-            if !chunks.is_empty() {
+        while let Some(place) = self.places.next() {
+            let chunks = self.chunks(place)?;
+            // What the pin sees of a series keeps it, and its labels, where they are.
+            let labels = match chunks.is_empty() {
+                true => None,
+                false => self.view.head.labels_of(place.0),
+            };
+            if let Some((labels, _)) = labels.filter(|(_, generation)| *generation == place.1) {
                 return Ok(Some(SourceSeries { labels, chunks, deleted: Arc::new(Intervals::default()) }));
             }
         }

@@ -30,7 +30,9 @@ pub(crate) mod raw;
 #[cfg(not(test))]
 mod raw {
     pub(super) use std::sync::*;
+    pub(crate) use std::thread::yield_now;
 }
+pub(crate) use raw::yield_now;
 
 #[cfg(test)]
 pub(crate) use raw::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};

@@ -78,6 +78,14 @@ fn switch() {
     }
 }
 
+/// Lets other threads go first.
+pub(crate) fn yield_now() {
+    match MODELLED.get() {
+        true => shuttle::thread::yield_now(),
+        false => std::thread::yield_now(),
+    }
+}
+
 /// Either kind.
 #[derive(Debug)]
 pub(crate) enum Either<S, M> {

@@ -114,10 +114,15 @@ impl<F: Fn(u32) -> Option<Labels>> LabelsOf for F {
 
 /// What replay feeds. An error of it ends the replay and is passed on.
 pub(crate) trait Visitor {
+    /// Whether it wants rows of this commit at this time. A series of which it wants none is not told to it, and its rows are
+    /// left out.
+    fn wants(&self, _lsn: Lsn, _t: i64) -> bool {
+        true
+    }
     /// A series that the following commits use; answers with the visitor's own number for it. The
     /// same labels come again in other segments, and may within one.
     fn series(&mut self, labels: Labels) -> Result<u32>;
-    /// One whole commit, in order of LSN; `series` in the samples are the visitor's numbers.
+    /// One commit, in order of LSN, whole but for rows that were not wanted; `series` in the samples are the visitor's numbers.
     fn commit(&mut self, lsn: Lsn, samples: &[WalSample]) -> Result<()>;
     /// Metadata of one family. It is restated in each segment, with an LSN before that segment.
     fn metadata(&mut self, lsn: Lsn, family: &str, metadata: Metadata) -> Result<()>;

@@ -8,7 +8,8 @@
 //! the middle of a write. Damage is collected, not fatal; what is fatal is a newer version, a
 //! visitor's error, a cancellation, and a segment that the system does not give: what it holds may be
 //! good, and whoever went on without it would remove it as flushed. Memory: a segment's
-//! strings and eight bytes for each of its series, one record, and one commit's samples.
+//! strings and twelve bytes for each of its series, the labels of those that nobody wanted so far (eight bytes a pair), one
+//! record, and one commit's samples.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -272,13 +273,13 @@ impl Run<'_> {
                     Ok(told) => told,
                     Err(e) => return in_payload(e),
                 };
-                if let Err(e) = memory.tell(&told, self.visitor)? {
-                    return in_payload(e);
-                }
-                memory.renumber();
-                self.visitor.commit(record.lsn, &memory.rows)?;
+                memory.note(&told);
                 info.range = info.range.hull(super::hull(&memory.rows));
                 self.found.samples += memory.rows.len() as u64;
+                if let Err(e) = memory.renumber(record.lsn, self.visitor)? {
+                    return in_payload(e);
+                }
+                self.visitor.commit(record.lsn, &memory.rows)?;
             }
             RecordKind::Metadata | RecordKind::Restated => {
                 let families = match wal_metadata::decode(record.payload) {
@@ -348,6 +349,8 @@ impl Known {
 }
 
 /// What a segment has told so far.
+///
+/// A series is told to the visitor with its first row that is wanted: of a log whose older rows are all in blocks, most may never be.
 #[derive(Default)]
 struct SegmentMemory {
     state: State,
@@ -355,31 +358,79 @@ struct SegmentMemory {
     /// All strings, end to end, and where each one ends.
     strings: String,
     ends: Vec<usize>,
-    /// The visitor's number of each series.
-    numbers: Vec<u32>,
+    series: Vec<Place>,
+    /// The labels of series that wait: numbers of strings, all sets end to end.
+    pairs: Vec<(u32, u32)>,
+    /// So many of them were there before the commit.
+    noted: usize,
 }
 
+/// Where a series of the segment is.
+#[derive(Clone, Copy)]
+enum Place {
+    /// At the visitor, which gave it this number.
+    Told(u32),
+    /// Its labels are this part of the pairs.
+    Waits { from: u32, count: u32 },
+}
+
+/// No series of the visitor: the row of one that still waits.
+const UNWANTED: u32 = u32::MAX;
+
 impl SegmentMemory {
-    /// Passes new series on; the inner error says that one is no label set.
-    fn tell(&mut self, told: &Told<'_>, visitor: &mut dyn Visitor) -> Result<Result<(), DecodeError>> {
+    /// Notes strings, and series, each of which has a row in the same commit.
+    fn note(&mut self, told: &Told<'_>) {
+        self.noted = self.pairs.len();
         for string in &told.strings {
             self.strings.push_str(string);
             self.ends.push(self.strings.len());
         }
-        let mut pairs = told.pairs.as_slice();
+        // A segment of which each byte told a pair would have fewer than 2^32.
+        let mut from = u32::try_from(self.pairs.len()).unwrap_or(u32::MAX);
+        self.pairs.extend_from_slice(&told.pairs);
         for &count in &told.series {
-            let (own, rest) = pairs.split_at_checked(count as usize).unwrap_or((pairs, &[]));
-            let Some(labels) = self.labels(own) else {
-                let what = DecodeReason::Invalid("a series has labels that are unsorted, empty or too large");
-                return Ok(Err(DecodeError::new("wal_commit", 0, what)));
-            };
-            self.numbers.push(visitor.series(labels)?);
-            pairs = rest;
+            self.series.push(Place::Waits { from, count });
+            from = from.saturating_add(count);
         }
+    }
+
+    /// The segment's numbers in the rows become the visitor's; rows of series of which it wanted none so far go. The inner
+    /// error says that a series is no label set.
+    fn renumber(&mut self, lsn: Lsn, visitor: &mut dyn Visitor) -> Result<Result<(), DecodeError>> {
+        let (mut rows, mut unwanted) = (std::mem::take(&mut self.rows), false);
+        for row in &mut rows {
+            // The decoder has refused numbers that were not told.
+            let place = self.series.get(row.series as usize).copied();
+            row.series = match place.unwrap_or(Place::Told(UNWANTED)) {
+                Place::Told(number) => number,
+                Place::Waits { from, count } if visitor.wants(lsn, row.t) => {
+                    let Some(labels) = self.labels(from, count) else {
+                        let what = "a series has labels that are unsorted, empty or too large";
+                        return Ok(Err(DecodeError::new("wal_commit", 0, DecodeReason::Invalid(what))));
+                    };
+                    let number = visitor.series(labels)?;
+                    if let Some(place) = self.series.get_mut(row.series as usize) {
+                        *place = Place::Told(number);
+                    }
+                    number
+                }
+                Place::Waits { .. } => {
+                    unwanted = true;
+                    UNWANTED
+                }
+            };
+        }
+        match unwanted {
+            true => rows.retain(|row| row.series != UNWANTED),
+            // All that are new in this commit were told.
+            false => self.pairs.truncate(self.noted),
+        }
+        self.rows = rows;
         Ok(Ok(()))
     }
 
-    fn labels(&self, pairs: &[(u32, u32)]) -> Option<Labels> {
+    fn labels(&self, from: u32, count: u32) -> Option<Labels> {
+        let pairs = self.pairs.get(from as usize..)?.get(..count as usize)?;
         let mut texts = Vec::with_capacity(pairs.len());
         let mut before = "";
         for &(name, value) in pairs {
@@ -397,13 +448,5 @@ impl SegmentMemory {
         let number = number as usize;
         let start = number.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
         self.strings.get(start..*self.ends.get(number)?)
-    }
-
-    /// The segment's numbers in the rows become the visitor's.
-    fn renumber(&mut self) {
-        for row in &mut self.rows {
-            // The decoder has refused numbers that were not told.
-            row.series = self.numbers.get(row.series as usize).copied().unwrap_or(u32::MAX);
-        }
     }
 }
