@@ -33,7 +33,8 @@ pub(crate) use sample_merge::SampleMerge;
 pub(crate) use series_merge::SeriesMerge;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::chunk::EncodedChunk;
+use crate::format::chunk::{EncodedChunk, Encoding};
+use crate::format::gorilla;
 use crate::model::{Cancel, Columns, Intervals, Labels, Matcher, Metadata, TimeRange};
 
 /// The precedence of the head: above every block.
@@ -103,8 +104,8 @@ pub(crate) struct ChunkHandle {
 /// Where the bytes of a chunk are.
 #[derive(Clone, Debug)]
 pub(crate) enum ChunkData {
-    /// In memory.
-    Memory(Arc<EncodedChunk>),
+    /// In memory: a payload of gorilla.
+    Memory(Arc<[u8]>),
     /// In a block.
     Stored {
         /// The block's chunk file.
@@ -147,7 +148,7 @@ impl ChunkHandle {
     pub(crate) fn decode_into(&self, wanted: TimeRange, out: &mut Columns) -> Result<()> {
         let before = out.len();
         let decoded = match &self.data {
-            ChunkData::Memory(chunk) => chunk.decode_rows_into(self.rows, out).map_err(|e| {
+            ChunkData::Memory(payload) => gorilla::decode_rows_into(payload, self.rows, out).map_err(|e| {
                 Error::new(
                     ErrorKind::Corrupt,
                     format!("a chunk in memory is damaged: {e}; reopen the database"),
@@ -166,7 +167,9 @@ impl ChunkHandle {
     /// The chunk as it is coded, to be copied.
     pub(crate) fn encoded(&self) -> Result<EncodedChunk> {
         match &self.data {
-            ChunkData::Memory(chunk) => Ok(EncodedChunk::clone(chunk)),
+            ChunkData::Memory(payload) => {
+                Ok(EncodedChunk { encoding: Encoding::Gorilla, payload: payload.to_vec() })
+            }
             ChunkData::Stored { store, at } => store.encoded(*at),
         }
     }

@@ -65,7 +65,7 @@ library() {
 
 export MIRIFLAGS="-Zmiri-disable-isolation"
 # bitvec (reference decoder of gorilla, absent rows of columns) does not keep Stacked Borrows: Tree Borrows, which takes many times as long.
-TREE_TARGETS=gorilla,columns
+TREE_TARGETS='gorilla|columns'
 
 sanitize() {
     package soak '"mmap"'
@@ -81,12 +81,15 @@ sanitize() {
 
 miri() {
     package fuzz_corpus '"import"'
-    local structures
-    structures=$(sed -n '/structures! {/,/}/s/^ *\([a-z_]*\)$/\1/p' "$root/src/internals.rs" | grep -vxE "${TREE_TARGETS//,/|}" | paste -sd,)
+    local structures names tree plain
+    structures=$(sed -n '/structures! {/,/}/s/^ *\([a-z_]*\)$/\1/p' "$root/src/internals.rs" | paste -sd,)
+    names=$(tr , '\n' <<<"${1:-$structures,selector}")
+    tree=$(grep -xE "$TREE_TARGETS" <<<"$names" | paste -sd,) || true
+    plain=$(grep -vxE "$TREE_TARGETS" <<<"$names" | paste -sd,) || true
     export SILVERBACK_INPUTS=${SILVERBACK_INPUTS:-3}
     local replay=(cargo +nightly miri test --test fuzz_corpus every_input -- --nocapture)
-    SILVERBACK_TARGETS=${1:-$structures,selector} "${replay[@]}"
-    [ -n "$1" ] || SILVERBACK_TARGETS=$TREE_TARGETS MIRIFLAGS="$MIRIFLAGS -Zmiri-tree-borrows" "${replay[@]}"
+    [ -z "$plain" ] || SILVERBACK_TARGETS=$plain "${replay[@]}"
+    [ -z "$tree" ] || SILVERBACK_TARGETS=$tree MIRIFLAGS="$MIRIFLAGS -Zmiri-tree-borrows" "${replay[@]}"
 }
 
 miri_tests() {

@@ -468,7 +468,14 @@ impl Figures {
         let (before, began) = (MEMORY.current_usage(), Instant::now());
         let outcome = catch_unwind(AssertUnwindSafe(|| subject.reader(damage)));
         let bytes = MEMORY.peak_usage().saturating_sub(before);
-        self.longest = self.longest.max(began.elapsed());
+        let mut took = began.elapsed();
+        if took >= MAX_TIME {
+            // Whoever runs this may have been stopped meanwhile: what is slow is slow twice.
+            let again = Instant::now();
+            let _seen = catch_unwind(AssertUnwindSafe(|| subject.reader(damage)));
+            took = took.min(again.elapsed());
+        }
+        self.longest = self.longest.max(took);
         self.most_bytes = self.most_bytes.max(bytes);
         self.tried += 1;
         if bytes > usual + MAX_MORE_BYTES {

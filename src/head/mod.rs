@@ -272,8 +272,9 @@ impl Head {
     pub(crate) fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<()> {
         let ids = postings::select(&*self.index.read(), matchers, &Cancel::default())?;
         let edition = self.next_edition();
+        let archives = self.archives(edition);
         for slot in &ids {
-            self.edit(slot, edition, range, Lsn(u64::MAX))?;
+            self.edit(slot, (edition, archives), range, Lsn(u64::MAX))?;
         }
         self.publish_edition(edition);
         Ok(())
@@ -284,14 +285,20 @@ impl Head {
         self.edition.load(Ordering::SeqCst) + 1
     }
 
-    /// Drops the rows in `range` that were visible to `pin`: after a flush has published them in a
+    /// Drops the rows in `range` of commits up to `lsn`: after a flush has published them in a
     /// block, with this edition. Runs beside commits. New readers may see a row in the block and here until it is done.
-    pub(crate) fn truncate(&self, range: TimeRange, pin: &Pin, edition: u64) -> Result<()> {
+    pub(crate) fn truncate(&self, range: TimeRange, lsn: Lsn, edition: u64) -> Result<()> {
+        let archives = self.archives(edition);
         let slots = self.index.read().slots();
         for slot in &slots {
-            self.edit(slot, edition, range, pin.lsn())?;
+            self.edit(slot, (edition, archives), range, lsn)?;
         }
         Ok(())
+    }
+
+    /// Whether somebody reads what this edition replaces. Who does not yet never will: from here on pins are of this edition.
+    fn archives(&self, edition: u64) -> bool {
+        self.pins.editions().first().is_some_and(|oldest| *oldest < edition)
     }
 
     /// Readers pinned from here on see the edits of this edition.
@@ -299,15 +306,18 @@ impl Head {
         self.edition.store(edition, Ordering::SeqCst);
     }
 
-    fn edit(&self, slot: u32, edition: u64, range: TimeRange, lsn: Lsn) -> Result<()> {
+    fn edit(&self, slot: u32, (edition, archives): (u64, bool), range: TimeRange, lsn: Lsn) -> Result<()> {
         let Some(shard) = self.shard(slot) else { return Ok(()) };
         let mut shard = shard.write();
         let Some(series) = shard.series_mut(slot) else { return Ok(()) };
         let edited = series.data.without(range, lsn).map_err(|e| Error::corrupt("(head)", 0, e))?;
         if let Some(data) = edited {
-            // What it replaces counts until it is pruned: a reader may hold it.
             self.grow(data.bytes());
-            series.data.replace(edition, data);
+            match archives {
+                // What it replaces counts until it is pruned.
+                true => series.data.replace(edition, data),
+                false => self.shrink(std::mem::replace(&mut series.data, data).all_bytes()),
+            }
         }
         Ok(())
     }

@@ -19,7 +19,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::DecodeError;
-use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::gorilla;
 use crate::head::pins::Pinned;
 use crate::model::{Columns, Lsn, TimeRange};
@@ -39,8 +38,8 @@ pub(super) fn chunk_rows(slot: u32) -> u32 {
 /// Bytes that a series costs besides labels and chunks; a rough, honest constant for the ceiling.
 pub(crate) const SERIES_BYTES: u64 = 240;
 
-/// Bytes that a sealed chunk takes besides its payload: its entry, and the header of what is shared.
-const SEALED_BYTES: i64 = 96;
+/// Bytes that a sealed chunk takes besides its payload: its entry, and the headers of what is shared.
+const SEALED_BYTES: i64 = 72;
 
 /// A series under its shard's lock: two cache lines.
 #[derive(Debug)]
@@ -130,7 +129,8 @@ struct Sealed {
     min_t: i64,
     max_t: i64,
     rows: u32,
-    chunk: Arc<EncodedChunk>,
+    /// Of gorilla.
+    payload: Arc<[u8]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -342,10 +342,14 @@ impl SeriesData {
         let open = std::mem::take(&mut self.open);
         let (rows, before) = (open.rows(), open.allocated_bytes());
         let (min_t, max_t) = open.first_t().zip(open.last().map(|s| s.t)).unwrap_or_default();
-        let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload: open.into_payload() };
-        let grown = SEALED_BYTES + signed(chunk.payload.capacity()) - signed(before);
-        let sealed = Sealed { min_t, max_t, rows, chunk: Arc::new(chunk) };
-        self.past.get_or_insert_default().sealed.push(sealed);
+        let payload: Arc<[u8]> = open.into_payload().into();
+        let grown = SEALED_BYTES + signed(payload.len()) - signed(before);
+        let all = &mut self.past.get_or_insert_default().sealed;
+        if all.len() == all.capacity() {
+            // A head holds a few chunks of a series, and millions of series: room for two, or a quarter.
+            all.reserve_exact((all.len() / 4).max(2));
+        }
+        all.push(Sealed { min_t, max_t, rows, payload });
         self.open_end_t = i64::MIN;
         grown
     }
@@ -374,15 +378,13 @@ impl SeriesData {
             row += u64::from(c.rows);
             if c.min_t < range.end() && range.start() <= c.max_t {
                 let whole = (c.min_t, c.max_t, c.rows);
-                out.extend(cut(whole, rows, || Arc::clone(&c.chunk))?);
+                out.extend(cut(whole, rows, || Arc::clone(&c.payload))?);
             }
         }
         if let (Some(min_t), Some(last)) = (self.open_min_t(), self.open.last()) {
             let rows = visible(row, self.open.rows());
             if min_t < range.end() && range.start() <= last.t {
-                let payload = || self.open.payload();
-                let chunk = || Arc::new(EncodedChunk { encoding: Encoding::Gorilla, payload: payload() });
-                out.extend(cut((min_t, last.t, self.open.rows()), rows, chunk)?);
+                out.extend(cut((min_t, last.t, self.open.rows()), rows, || self.open.payload().into())?);
             }
         }
         self.push_late(lsn, range, &mut out);
@@ -396,9 +398,9 @@ impl SeriesData {
         let rows = usize::from(u16::MAX);
         for (t, v) in t.chunks(rows).zip(v.chunks(rows)) {
             let (Some(&min_t), Some(&max_t)) = (t.first(), t.last()) else { continue };
-            let chunk = EncodedChunk { encoding: Encoding::Gorilla, payload: gorilla::encode(t, v) };
             let rows = u32::try_from(t.len()).unwrap_or(u32::MAX);
-            out.push(ChunkHandle { min_t, max_t, rows, data: ChunkData::Memory(Arc::new(chunk)) });
+            let data = ChunkData::Memory(gorilla::encode(t, v).into());
+            out.push(ChunkHandle { min_t, max_t, rows, data });
         }
         out.sort_by_key(|c| c.min_t);
     }
@@ -414,7 +416,7 @@ impl SeriesData {
         let at = self.sealed().partition_point(|c| c.max_t < t);
         let mut rows = Columns::default();
         match self.sealed().get(at) {
-            Some(c) if c.min_t <= t => c.chunk.decode_into(&mut rows)?,
+            Some(c) if c.min_t <= t => gorilla::decode_into(&c.payload, &mut rows)?,
             None if self.open_min_t().is_some_and(|min_t| min_t <= t) => {
                 gorilla::decode_into(&self.open.payload(), &mut rows)?;
             }
@@ -445,7 +447,7 @@ impl SeriesData {
             match (c.min_t < range.end() && range.start() <= c.max_t, inside && row + rows <= end) {
                 (false, _) => kept.keep_sealed(c),
                 (true, true) => gone += rows,
-                (true, false) => gone += kept.keep_rows(&c.chunk.payload, range, row, end)?,
+                (true, false) => gone += kept.keep_rows(&c.payload, range, row, end)?,
             }
             row += rows;
         }
@@ -523,10 +525,15 @@ impl SeriesData {
 
     /// The bytes of chunks and late rows.
     pub(crate) fn bytes(&self) -> u64 {
-        let sealed: usize = self.sealed().iter().map(|c| c.chunk.payload.capacity()).sum();
+        let sealed: usize = self.sealed().iter().map(|c| c.payload.len()).sum();
         let late = std::mem::size_of_val(self.late());
         let bytes = sealed + self.open.allocated_bytes() + late;
         bytes as u64 + SEALED_BYTES.unsigned_abs() * self.sealed().len() as u64
+    }
+
+    /// The same, with what is archived.
+    pub(crate) fn all_bytes(&self) -> u64 {
+        self.bytes() + self.archive().iter().map(|(_, data)| data.bytes()).sum::<u64>()
     }
 
     /// The rows here, late ones included, seen or not.
@@ -544,19 +551,18 @@ fn signed(bytes: usize) -> i64 {
 fn cut(
     (min_t, max_t, rows): (i64, i64, u32),
     visible: u32,
-    chunk: impl FnOnce() -> Arc<EncodedChunk>,
+    payload: impl FnOnce() -> Arc<[u8]>,
 ) -> Result<Option<ChunkHandle>, DecodeError> {
     if visible == 0 {
         return Ok(None);
     }
-    let chunk = chunk();
+    let payload = payload();
     if visible == rows {
-        return Ok(Some(ChunkHandle { min_t, max_t, rows, data: ChunkData::Memory(chunk) }));
+        return Ok(Some(ChunkHandle { min_t, max_t, rows, data: ChunkData::Memory(payload) }));
     }
     let mut seen = Columns::default();
-    gorilla::decode_rows_into(&chunk.payload, visible, &mut seen)?;
+    gorilla::decode_rows_into(&payload, visible, &mut seen)?;
     let max_t = seen.t.last().copied().unwrap_or(min_t);
-    let payload = gorilla::encode(&seen.t, &seen.v);
-    let data = ChunkData::Memory(Arc::new(EncodedChunk { encoding: Encoding::Gorilla, payload }));
+    let data = ChunkData::Memory(gorilla::encode(&seen.t, &seen.v).into());
     Ok(Some(ChunkHandle { min_t, max_t, rows: visible, data }))
 }

@@ -44,8 +44,8 @@ fn read(view: &HeadView, matchers: &[Matcher]) -> Model {
         assert!(previous.as_ref().is_none_or(|p| *p < series.labels), "label order, each once");
         for chunk in &series.chunks {
             let mut rows = Columns::default();
-            let crate::source::ChunkData::Memory(bytes) = &chunk.data else { panic!("in memory") };
-            bytes.decode_into(&mut rows).unwrap();
+            let crate::source::ChunkData::Memory(payload) = &chunk.data else { panic!("in memory") };
+            crate::format::gorilla::decode_into(payload, &mut rows).unwrap();
             assert!(rows.t.windows(2).all(|w| w[0] < w[1]));
             for (t, v) in rows.t.iter().zip(&rows.v).take(chunk.rows as usize) {
                 let old = out.insert((series.labels.to_string(), *t), v.to_bits());
@@ -196,10 +196,10 @@ fn random_steps(seed: u64) {
                 if !hull.is_empty() {
                     let start = hull.start().div_euclid(1_000) * 1_000;
                     let range = TimeRange::new(start, start + 1_000);
-                    let pin = head.pin();
+                    let lsn = head.pin().lsn();
                     let edition = head.next_edition();
                     head.publish_edition(edition);
-                    head.truncate(range, &pin, edition).unwrap();
+                    head.truncate(range, lsn, edition).unwrap();
                     model.retain(|(_, t), _| !range.contains(*t));
                 }
             }
@@ -262,7 +262,7 @@ fn churn_keeps_memory_flat() {
         let pin = head.pin();
         let edition = head.next_edition();
         head.publish_edition(edition);
-        head.truncate(TimeRange::new(t, t + 1_000), &pin, edition).unwrap();
+        head.truncate(TimeRange::new(t, t + 1_000), pin.lsn(), edition).unwrap();
         drop(pin);
         let removed = collect(&head);
         head.release(&removed);

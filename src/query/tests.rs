@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{ErrorKind, Result};
-use crate::format::chunk::EncodedChunk;
 use crate::model::{Cancel, Columns, Labels, MatchOp, Matcher, Metadata, Sample, Selector, TimeRange};
 use crate::source::testing::{MemorySource, Rng, as_sources, encoded, model, random_sources, series};
 use crate::source::{ChunkData, ChunkHandle, SeriesStream, Source, SourceSeries};
@@ -292,7 +291,7 @@ fn labels_are_united_sorted_and_unique() {
 /// A source of very many series, each made when it is asked for.
 #[derive(Debug)]
 struct Endless {
-    chunk: Arc<EncodedChunk>,
+    chunk: Arc<[u8]>,
     /// The number of the next.
     next: u64,
     made: Arc<AtomicU64>,
@@ -343,7 +342,7 @@ impl SeriesStream for Endless {
 #[test]
 fn series_stream_and_a_limit_or_a_cancellation_asks_for_no_more() {
     let made = Arc::new(AtomicU64::new(0));
-    let chunk = Arc::new(encoded(&line(0, 10)));
+    let chunk: Arc<[u8]> = encoded(&line(0, 10)).payload.into();
     let source: Arc<dyn Source> = Arc::new(Endless { chunk, next: 0, made: Arc::clone(&made) });
     let cancel = Cancel::default();
     let querier =

@@ -150,7 +150,7 @@ impl MemorySource {
             true => {
                 let mut grown = samples.clone();
                 grown.push((grown.last().unwrap().0 + 1, -1.0));
-                ChunkData::Memory(Arc::new(encoded(&grown)))
+                ChunkData::Memory(encoded(&grown).payload.into())
             }
         };
         let (min_t, max_t) = (samples[0].0, samples.last().unwrap().0);
