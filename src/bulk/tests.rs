@@ -308,9 +308,11 @@ fn a_coded_stretch_that_begins_with_the_row_before_it_is_compared_with_it() {
         (labels(0), t, v)
     };
     for (first, duplicates, conflicts) in [(7.0, 1, 0), (-7.0, 0, 1)] {
-        let loaded = load(5_000, sizes, &[stretch(0, 1.0), stretch(rows - 1, first)]);
+        // A slab is packed once the next one begins.
+        let next = (labels(1), vec![0], vec![0.0]);
+        let loaded = load(5_000, sizes, &[stretch(0, 1.0), stretch(rows - 1, first), next]);
         assert_eq!((loaded.duplicates, loaded.conflicts), (duplicates, conflicts));
-        assert_eq!(loaded.samples, 2 * rows as u64 - 1);
+        assert_eq!(loaded.samples, 2 * rows as u64);
     }
 }
 
