@@ -159,15 +159,15 @@ impl Shared {
         #[cfg(feature = "tracing")]
         let _span = tracing::info_span!("flush", ?range).entered();
         self.flushing.store(true, Ordering::Relaxed);
-        let flushed = self.flush_range(range, pin, extent, cancel);
+        let flushed = self.flush_range(range, &pin, extent, cancel);
         self.flushing.store(false, Ordering::Relaxed);
         flushed.map(|()| true)
     }
 
     /// Makes the rows of a range that the pin sees into a block, and takes them out of the head.
-    fn flush_range(&self, range: TimeRange, pin: Arc<Pin>, extent: Extent, cancel: &Cancel) -> Result<()> {
+    fn flush_range(&self, range: TimeRange, pin: &Arc<Pin>, extent: Extent, cancel: &Cancel) -> Result<()> {
         self.sync_through(pin.lsn())?;
-        let view = HeadView::new(Arc::clone(&self.head), Arc::clone(&pin));
+        let view = HeadView::new(Arc::clone(&self.head), Arc::clone(pin));
         let source: Arc<dyn Source> = Arc::new(view);
         // A flush is quick, and the merges after it write columns; if all is to be compacted, there may be none.
         let form = if extent == Extent::Everything { Form::Columns } else { Form::Gorilla };
@@ -185,10 +185,7 @@ impl Shared {
             self.publish_locked(&guard, edit, || self.head.publish_edition(edition))?;
             edition
         };
-        // From here on the flush itself is no reader of what it replaces: without others, none of it is kept.
-        let through = pin.lsn();
-        drop(pin);
-        self.head.truncate(range, through, edition)?;
+        self.head.truncate(range, pin, edition)?;
         count(&self.counters.flushes);
         count_many(&self.counters.new_block_bytes, bytes);
         self.tell_later(Event::Flushed { range, samples });

@@ -272,7 +272,7 @@ impl Head {
     pub(crate) fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<()> {
         let ids = postings::select(&*self.index.read(), matchers, &Cancel::default())?;
         let edition = self.next_edition();
-        let archives = self.archives(edition);
+        let archives = self.pins.read_before(edition, None);
         for slot in &ids {
             self.edit(slot, (edition, archives), range, Lsn(u64::MAX))?;
         }
@@ -285,20 +285,17 @@ impl Head {
         self.edition.load(Ordering::SeqCst) + 1
     }
 
-    /// Drops the rows in `range` of commits up to `lsn`: after a flush has published them in a
-    /// block, with this edition. Runs beside commits. New readers may see a row in the block and here until it is done.
-    pub(crate) fn truncate(&self, range: TimeRange, lsn: Lsn, edition: u64) -> Result<()> {
-        let archives = self.archives(edition);
+    /// Drops the rows in `range` that were visible to `pin`: after a flush has published them in a
+    /// block, with this edition. Runs beside commits, which note for the pin what it does not see: it must live until the end. New readers
+    /// may see a row in the block and here until it is done.
+    pub(crate) fn truncate(&self, range: TimeRange, pin: &Pin, edition: u64) -> Result<()> {
+        // The pin itself reads nothing of what is replaced any more.
+        let archives = self.pins.read_before(edition, Some(pin));
         let slots = self.index.read().slots();
         for slot in &slots {
-            self.edit(slot, (edition, archives), range, lsn)?;
+            self.edit(slot, (edition, archives), range, pin.lsn())?;
         }
         Ok(())
-    }
-
-    /// Whether somebody reads what this edition replaces. Who does not yet never will: from here on pins are of this edition.
-    fn archives(&self, edition: u64) -> bool {
-        self.pins.editions().first().is_some_and(|oldest| *oldest < edition)
     }
 
     /// Readers pinned from here on see the edits of this edition.

@@ -63,6 +63,14 @@ impl Pins {
         self.live.lock().keys().map(|(_, edition)| *edition).collect()
     }
 
+    /// Whether anybody, besides one, reads what is there before an edition. Who does not yet never will: pins are of that edition
+    /// from when it is published.
+    pub(crate) fn read_before(&self, edition: u64, besides: Option<&Pin>) -> bool {
+        let own = besides.map(|pin| (pin.lsn, pin.edition));
+        let live = self.live.lock();
+        live.iter().any(|(key, count)| key.1 < edition && (Some(*key) != own || *count > 1))
+    }
+
     /// The number of live pins.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)

@@ -196,10 +196,10 @@ fn random_steps(seed: u64) {
                 if !hull.is_empty() {
                     let start = hull.start().div_euclid(1_000) * 1_000;
                     let range = TimeRange::new(start, start + 1_000);
-                    let lsn = head.pin().lsn();
+                    let pin = head.pin();
                     let edition = head.next_edition();
                     head.publish_edition(edition);
-                    head.truncate(range, lsn, edition).unwrap();
+                    head.truncate(range, &pin, edition).unwrap();
                     model.retain(|(_, t), _| !range.contains(*t));
                 }
             }
@@ -262,7 +262,7 @@ fn churn_keeps_memory_flat() {
         let pin = head.pin();
         let edition = head.next_edition();
         head.publish_edition(edition);
-        head.truncate(TimeRange::new(t, t + 1_000), pin.lsn(), edition).unwrap();
+        head.truncate(TimeRange::new(t, t + 1_000), &pin, edition).unwrap();
         drop(pin);
         let removed = collect(&head);
         head.release(&removed);
