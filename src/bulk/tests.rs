@@ -367,7 +367,7 @@ fn what_is_gathered_keeps_its_order_beside_what_was_packed() {
 fn what_was_packed_stays_so_in_a_run() {
     let times = |from: i64| (from..from + 500).map(|n| 7 * n).collect::<Vec<i64>>();
     let values =
-        |series: u64| (0..500).map(|n| 0.1 * (n * n % 97 + series as i64) as f64).collect::<Vec<f64>>();
+        |series: u64| (0..500).map(|n| (n * n % 97 + series as i64) as f64 / 10.0).collect::<Vec<f64>>();
     let stretch = |from: i64| (0..30).map(move |series| (labels(series), times(from), values(series)));
     // Runs one after the other in time, and then one across the border.
     let calls: Vec<_> = [0, 500, 250].into_iter().flat_map(stretch).collect();
