@@ -8,7 +8,8 @@
 //!
 //! What comes in is copied to the end of the last slab, whatever its series, and a segment says
 //! whose it is: nothing is allocated for a series, so that two million series with a sample each
-//! cost what two million samples cost. A full slab is packed (see `slab`) beside the caller, a few at a time. [`Buffer::sort`]
+//! cost what two million samples cost. A full slab is packed (see `slab`) beside the caller, a few at a time. What stayed rows there
+//! is gathered by series, and packed, when the memory is full ([`Buffer::gather`]). [`Buffer::sort`]
 //! lists the segments by series (a counting sort, which keeps the order of the input within each), and [`Sorted`] then
 //! gives the series in label order. A series whose rows are in time order already is copied out of its slabs, chunk by
 //! chunk where it is packed; otherwise it is gathered and sorted, stably, in one scratch vector, whose size is reckoned with
@@ -19,6 +20,8 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+
+use rayon::prelude::*;
 
 use super::merge::{Input, Piece};
 use super::slab::{Part, Segment, Slab};
@@ -70,6 +73,10 @@ pub(super) struct Buffer {
     /// The slots before this one are packed.
     packed: usize,
     packed_bytes: usize,
+    /// The slots before this one are gathered.
+    gathered: usize,
+    /// The rows of packed slots, not gathered, that stayed rows.
+    loose_rows: usize,
     segments: usize,
     /// Rows of each series, by number.
     rows: Vec<u32>,
@@ -85,6 +92,8 @@ impl Buffer {
             slots: Vec::new(),
             packed: 0,
             packed_bytes: 0,
+            gathered: 0,
+            loose_rows: 0,
             segments: 0,
             rows: Vec::new(),
             most_rows: 0,
@@ -173,11 +182,48 @@ impl Buffer {
             let lost = |e| Error::io("code samples in", "memory", std::io::Error::other(e));
             let slab = receiver.recv().map_err(lost)?;
             self.packed_bytes += slab.memory_bytes();
+            self.loose_rows += slab.len();
             self.packed += 1;
             waiting -= 1;
             *slot = Slot::Here(slab);
         }
         Ok(())
+    }
+
+    /// The memory of what [`gather`](Buffer::gather) may pack.
+    pub(super) fn loose_bytes(&self) -> usize {
+        self.loose_rows * SAMPLE_BYTES
+    }
+
+    /// Puts together, and packs, the rows of each of so many series that came since the last time and were not packed yet.
+    pub(super) fn gather(&mut self, series: usize) {
+        let new = self.slots.drain(self.gathered..self.packed);
+        let slabs: Vec<Slab> =
+            new.filter_map(|slot| if let Slot::Here(slab) = slot { Some(slab) } else { None }).collect();
+        let segments = |slabs: &[Slab]| slabs.iter().map(|slab| slab.segments().len()).sum::<usize>();
+        let bytes = |slabs: &[Slab]| slabs.iter().map(Slab::memory_bytes).sum::<usize>();
+        let before = segments(&slabs);
+        let (ends, places) = by_series(&slabs, series, before);
+        let at = |place: &Place| {
+            slabs.get(place.0 as usize).and_then(|slab| Some((slab, slab.segments().get(place.1 as usize)?)))
+        };
+        let Shape { range_ms, pool, .. } = &self.shape;
+        let gather = |part: &[Place]| Slab::gathered(part.iter().filter_map(at), *range_ms, &self.times);
+        let parts = by_parts(&ends, &places, pool.as_ref().map_or(1, |pool| 4 * pool.current_num_threads()));
+        let mut packed: Vec<Slab> = match pool {
+            Some(pool) => pool.install(|| parts.par_iter().flat_map_iter(|part| gather(part)).collect()),
+            None => parts.iter().flat_map(|part| gather(part)).collect(),
+        };
+        if let Some(first) = packed.first_mut() {
+            first.charge_times(slabs.iter().map(Slab::times_bytes).sum());
+        }
+        self.segments = self.segments + segments(&packed) - before;
+        self.packed_bytes = self.packed_bytes + bytes(&packed) - bytes(&slabs);
+        let count = packed.len();
+        self.slots.splice(self.gathered..self.gathered, packed.into_iter().map(Slot::Here));
+        self.gathered += count;
+        self.packed = self.gathered;
+        self.loose_rows = 0;
     }
 
     /// Takes all rows out, sorted by series, which are those of the table.
@@ -220,6 +266,20 @@ fn by_series(slabs: &[Slab], series: usize, segments: usize) -> (Vec<u32>, Vec<P
         }
     }
     (ends, places)
+}
+
+/// Cuts the list of segments into so many parts or fewer, of about the same length, between series.
+fn by_parts<'a>(ends: &[u32], places: &'a [Place], count: usize) -> Vec<&'a [Place]> {
+    let (mut parts, mut from) = (Vec::new(), 0);
+    for n in 1..=count {
+        let wanted = places.len() * n / count;
+        let end = ends
+            .get(ends.partition_point(|&end| (end as usize) < wanted))
+            .map_or(places.len(), |&end| end as usize);
+        parts.extend(places.get(from..end).filter(|part| !part.is_empty()));
+        from = from.max(end);
+    }
+    parts
 }
 
 /// Sorted samples: a stream of pieces in the order of labels, then time, then input.

@@ -1,7 +1,7 @@
-//! The last step: merged rows become the chunks of blocks.
+//! The rows of a series become chunks.
 //!
 //! ```text
-//!   rows of a series ──▶ only the group's ──▶ one row a timestamp ──▶ by block range ──▶ chunks ──▶ BlockSink
+//!   rows of a series ──▶ only the group's ──▶ one row a timestamp ──▶ by block range ──▶ chunks, with their ranges
 //! ```
 //!
 //! Of rows with one timestamp the first wins; the others are counted, as duplicates if their value
@@ -9,19 +9,18 @@
 //! exact, and the same whatever the memory was. Chunks are columns, cut where a merge of blocks would cut them (see
 //! `block::window`): where follows from the timestamps alone. A stretch that was coded on the way here is written as it is, if it
 //! is just what is cut; blocks are the same bytes either way. The rows of a series come in time order, so that
-//! at any time one range is being filled, and finished chunks are handed on when they are many:
-//! a series of any length needs no more than `pending_bytes` here.
+//! at any time one range is being filled.
 
 use std::collections::VecDeque;
 
-use super::Sizes;
-use super::merge::{Coded, RowSink};
+use super::merge::Coded;
 use super::ranges::range_of;
-use crate::block::{BlockSink, NewChunk, window};
+use super::times::SharedTimes;
+use crate::block::{NewChunk, window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::chunk::{EncodedChunk, Encoding};
 use crate::format::columns::values;
-use crate::model::{Labels, Metadata, TimeRange};
+use crate::model::TimeRange;
 
 /// What was written, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,70 +35,119 @@ pub(super) struct Counts {
     pub(super) conflicts: u64,
 }
 
-/// Makes the block of a range.
-pub(super) type MakeSink<'a, S> = &'a mut dyn FnMut(TimeRange) -> Result<S>;
-
-/// Takes merged rows, keeps those of one group of ranges, and writes the blocks of the group.
-pub(super) struct Cutter<'a, S> {
-    range_ms: i64,
-    group: TimeRange,
-    pending_bytes_max: usize,
-    long_series_chunks: usize,
-    make: MakeSink<'a, S>,
-    blocks: Vec<(TimeRange, S)>,
-    labels: Option<Labels>,
-    /// Timestamp and value bits of the row that won last.
-    last: Option<(i64, u64)>,
-    /// The range of `open` and `pending`.
-    here: TimeRange,
-    open: Open,
-    /// Chunks of the series in this range, those handed on included.
-    chunks: usize,
-    pending: Vec<NewChunk>,
-    pending_bytes: usize,
-    counts: Counts,
+impl Counts {
+    /// Adds those of others.
+    pub(super) fn add(&mut self, more: Counts) {
+        self.series += more.series;
+        self.samples += more.samples;
+        self.duplicates += more.duplicates;
+        self.conflicts += more.conflicts;
+    }
 }
 
-impl<'a, S: BlockSink> Cutter<'a, S> {
-    /// Writes the ranges within `group` (a union of aligned ranges of `range_ms`).
-    pub(super) fn new(
-        range_ms: i64,
-        group: TimeRange,
-        sizes: &Sizes,
-        make: MakeSink<'a, S>,
-    ) -> Cutter<'a, S> {
-        Cutter {
-            range_ms,
-            group,
-            pending_bytes_max: sizes.pending_bytes,
-            long_series_chunks: sizes.long_series_chunks,
-            make,
-            blocks: Vec::new(),
-            labels: None,
+/// What is cut, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    /// The length of the blocks' ranges.
+    pub(super) range_ms: i64,
+    /// A union of ranges; what is outside of it is left out.
+    pub(super) group: TimeRange,
+    /// From so many chunks of a series in a range on, they are as long as may be.
+    pub(super) long_series_chunks: usize,
+    /// The timestamps of chunks, to be shared.
+    pub(super) times: SharedTimes,
+}
+
+/// Cuts series, one after the other, into chunks.
+#[derive(Debug)]
+pub(super) struct Cut {
+    rules: Rules,
+    /// Timestamp and value bits of the row that won last.
+    last: Option<(i64, u64)>,
+    /// The range of `open`.
+    here: TimeRange,
+    open: Open,
+    /// Chunks of the series in this range, those taken already included.
+    chunks: usize,
+    /// What is finished, and the range of each.
+    pub(super) done: Vec<NewChunk>,
+    pub(super) ranges: Vec<TimeRange>,
+    done_bytes: usize,
+    pub(super) counts: Counts,
+}
+
+impl Cut {
+    /// Keeps what is within the group.
+    pub(super) fn new(rules: Rules) -> Cut {
+        Cut {
+            rules,
             last: None,
             here: TimeRange::new(0, 0),
             open: Open::default(),
             chunks: 0,
-            pending: Vec::new(),
-            pending_bytes: 0,
+            done: Vec::new(),
+            ranges: Vec::new(),
+            done_bytes: 0,
             counts: Counts::default(),
         }
     }
 
-    /// Finishes the blocks, in time order, each with all the metadata.
-    pub(super) fn finish<'m>(
-        mut self,
-        families: impl Iterator<Item = (&'m str, &'m Metadata)> + Clone,
-        blocks: &mut Vec<(TimeRange, S::Meta)>,
-    ) -> Result<Counts> {
-        self.blocks.sort_by_key(|(range, _)| range.start());
-        for (range, mut block) in self.blocks {
-            for (name, metadata) in families.clone() {
-                block.add_family(name, metadata)?;
+    /// A series begins.
+    pub(super) fn begin(&mut self) {
+        self.last = None;
+        self.counts.series += 1;
+    }
+
+    /// Rows of it, in time order; equal timestamps in the order of the input.
+    pub(super) fn rows(&mut self, t: &[i64], v: &[f64]) -> Result<()> {
+        let from = t.partition_point(|&t| t < self.rules.group.start());
+        let to = t.partition_point(|&t| t < self.rules.group.end());
+        let (Some(t), Some(v)) = (t.get(from..to), v.get(from..to)) else { return Ok(()) };
+        let mut stretch = 0;
+        for (i, (&now, value)) in t.iter().zip(v).enumerate() {
+            match self.last {
+                Some((last, bits)) if last == now => {
+                    self.push(t.get(stretch..i).unwrap_or_default(), v.get(stretch..i).unwrap_or_default())?;
+                    stretch = i + 1;
+                    let same = bits == value.to_bits();
+                    self.counts.duplicates += u64::from(same);
+                    self.counts.conflicts += u64::from(!same);
+                }
+                _ => self.last = Some((now, value.to_bits())),
             }
-            blocks.push((range, block.finish()?));
         }
-        Ok(self.counts)
+        self.push(t.get(stretch..).unwrap_or_default(), v.get(stretch..).unwrap_or_default())
+    }
+
+    /// Rows of it, in coded form.
+    pub(super) fn coded(&mut self, coded: Coded) -> Result<()> {
+        let (Some(&min_t), Some(&max_t)) = (coded.t.first(), coded.t.last()) else { return Ok(()) };
+        if !self.fits(min_t, max_t) {
+            let rows = coded.decode()?;
+            return self.rows(&rows.t, &rows.v);
+        }
+        self.enter_range(min_t)?;
+        self.counts.samples += coded.t.len() as u64;
+        self.last = Some((max_t, coded.last_v.to_bits()));
+        self.open.push_coded(coded);
+        self.cut(window::MAX_ROWS)
+    }
+
+    /// It has no more rows.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.leave_range()
+    }
+
+    /// Forgets what is finished, which was taken.
+    pub(super) fn taken(&mut self) {
+        self.done.clear();
+        self.ranges.clear();
+        self.done_bytes = 0;
+    }
+
+    /// The memory that it holds.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.done_bytes + self.open.memory_bytes()
     }
 
     /// Takes rows with distinct, ascending timestamps, all later than those before.
@@ -123,56 +171,34 @@ impl<'a, S: BlockSink> Cutter<'a, S> {
     /// Cuts chunks while there are at least so many rows: with as many as a chunk has at most, where it ends is known.
     fn cut(&mut self, least: usize) -> Result<()> {
         while self.open.len() >= least.max(1) {
-            let rows = if self.chunks < self.long_series_chunks {
+            let rows = if self.chunks < self.rules.long_series_chunks {
                 window::rows(&self.open.t)
             } else {
                 // So that their number, which a block bounds, suffices for hundreds of millions of samples.
                 self.open.len().min(window::MAX_ROWS)
             };
-            let chunk = self.open.take(rows)?;
-            self.finish_chunk(chunk)?;
+            let chunk = self.open.take(rows, &self.rules.times)?;
+            self.chunks += 1;
+            // Its timestamps are its own at worst.
+            let times = size_of::<i64>() * chunk.rows as usize;
+            self.done_bytes += chunk.chunk.payload.capacity() + size_of::<(NewChunk, TimeRange)>() + times;
+            self.done.push(chunk);
+            self.ranges.push(self.here);
         }
-        Ok(())
-    }
-
-    fn finish_chunk(&mut self, chunk: NewChunk) -> Result<()> {
-        self.chunks += 1;
-        // Its timestamps are its own at worst.
-        let times = size_of::<i64>() * chunk.rows as usize;
-        self.pending_bytes += chunk.chunk.payload.capacity() + size_of::<NewChunk>() + times;
-        self.pending.push(chunk);
-        match self.pending_bytes >= self.pending_bytes_max {
-            true => self.hand_on(),
-            false => Ok(()),
-        }
-    }
-
-    /// Gives the finished chunks to the block of their range.
-    fn hand_on(&mut self) -> Result<()> {
-        let (Some(labels), false) = (&self.labels, self.pending.is_empty()) else { return Ok(()) };
-        if !self.blocks.iter().any(|(range, _)| *range == self.here) {
-            let block = (self.make)(self.here)?;
-            self.blocks.push((self.here, block));
-        }
-        if let Some((_, block)) = self.blocks.iter_mut().find(|(range, _)| *range == self.here) {
-            block.add(labels, &self.pending)?;
-        }
-        self.pending.clear();
-        self.pending_bytes = 0;
         Ok(())
     }
 
     /// Whether a stretch may stay coded: all of it new, and in one range of the group.
     fn fits(&self, min_t: i64, max_t: i64) -> bool {
         let new = self.last.is_none_or(|(last, _)| last < min_t);
-        new && range_of(min_t, self.range_ms).contains(max_t) && self.group.contains(min_t)
+        new && range_of(min_t, self.rules.range_ms).contains(max_t) && self.rules.group.contains(min_t)
     }
 
     /// Goes on in the range that holds `t`.
     fn enter_range(&mut self, t: i64) -> Result<()> {
         if !self.here.contains(t) {
             self.leave_range()?;
-            self.here = range_of(t, self.range_ms);
+            self.here = range_of(t, self.rules.range_ms);
         }
         Ok(())
     }
@@ -180,57 +206,7 @@ impl<'a, S: BlockSink> Cutter<'a, S> {
     fn leave_range(&mut self) -> Result<()> {
         self.cut(1)?;
         self.chunks = 0;
-        self.hand_on()
-    }
-}
-
-impl<S: BlockSink> RowSink for Cutter<'_, S> {
-    fn begin(&mut self, labels: &Labels) -> Result<()> {
-        self.labels = Some(labels.clone());
-        self.last = None;
-        self.counts.series += 1;
         Ok(())
-    }
-
-    fn rows(&mut self, t: &[i64], v: &[f64]) -> Result<()> {
-        let from = t.partition_point(|&t| t < self.group.start());
-        let to = t.partition_point(|&t| t < self.group.end());
-        let (Some(t), Some(v)) = (t.get(from..to), v.get(from..to)) else { return Ok(()) };
-        let mut stretch = 0;
-        for (i, (&now, value)) in t.iter().zip(v).enumerate() {
-            match self.last {
-                Some((last, bits)) if last == now => {
-                    self.push(t.get(stretch..i).unwrap_or_default(), v.get(stretch..i).unwrap_or_default())?;
-                    stretch = i + 1;
-                    let same = bits == value.to_bits();
-                    self.counts.duplicates += u64::from(same);
-                    self.counts.conflicts += u64::from(!same);
-                }
-                _ => self.last = Some((now, value.to_bits())),
-            }
-        }
-        self.push(t.get(stretch..).unwrap_or_default(), v.get(stretch..).unwrap_or_default())
-    }
-
-    fn coded(&mut self, coded: Coded) -> Result<()> {
-        let (Some(&min_t), Some(&max_t)) = (coded.t.first(), coded.t.last()) else { return Ok(()) };
-        if !self.fits(min_t, max_t) {
-            let rows = coded.decode()?;
-            return self.rows(&rows.t, &rows.v);
-        }
-        self.enter_range(min_t)?;
-        self.counts.samples += coded.t.len() as u64;
-        self.last = Some((max_t, coded.last_v.to_bits()));
-        self.open.push_coded(coded);
-        self.cut(window::MAX_ROWS)
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.leave_range()
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.pending_bytes + self.open.memory_bytes()
     }
 }
 
@@ -266,7 +242,7 @@ impl Open {
     }
 
     /// Takes the first rows, at least one and no more than there are, as a chunk.
-    fn take(&mut self, rows: usize) -> Result<NewChunk> {
+    fn take(&mut self, rows: usize, times: &SharedTimes) -> Result<NewChunk> {
         let as_it_is = |(from, coded): &(usize, Coded)| *from == 0 && coded.t.len() == rows;
         let whole = self.coded.front().is_some_and(as_it_is);
         let (t, payload) = match if whole { self.coded.pop_front() } else { None } {
@@ -274,7 +250,7 @@ impl Open {
             None => {
                 self.decode(rows)?;
                 let (t, v) = (self.t.get(..rows), self.v.get(..rows));
-                (t.unwrap_or_default().into(), values::encode(v.unwrap_or_default()))
+                (times.column(t.unwrap_or_default()), values::encode(v.unwrap_or_default()))
             }
         };
         self.t.drain(..rows);

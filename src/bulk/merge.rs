@@ -33,6 +33,11 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// Its timestamps.
+    fn times(&self) -> &[i64] {
+        self.coded.as_ref().map_or(&self.rows.t, |coded| &coded.t)
+    }
+
     /// Decodes what is coded.
     fn decode(&mut self) -> Result<()> {
         if let Some(coded) = self.coded.take() {
@@ -187,37 +192,37 @@ impl<'a> Streams<'a> {
     /// Gives the series of several streams (ascending), merged by time.
     fn interleave(&mut self, several: &[usize], labels: &Labels, sink: &mut dyn RowSink) -> Result<()> {
         let first_t =
-            |all: &[Stream<'_>], i: usize| all.get(i).and_then(|s| s.piece.rows.t.get(s.taken)).copied();
+            |all: &[Stream<'_>], i: usize| all.get(i).and_then(|s| s.piece.times().get(s.taken)).copied();
         let mut heads = BinaryHeap::with_capacity(several.len());
-        for &i in several {
-            self.decode(i)?;
-        }
         heads.extend(several.iter().filter_map(|&i| Some(Reverse((first_t(&self.all, i)?, i)))));
         while let Some(Reverse((_, i))) = heads.pop() {
             let until = heads.peek().map(|Reverse(head)| *head);
             let Some(stream) = self.all.get_mut(i) else { continue };
-            stream.give(i, until, sink)?;
-            if stream.taken == stream.piece.rows.len() && !self.advance(i, Some(labels))? {
+            if stream.give(i, until, sink)? && !self.advance(i, Some(labels))? {
                 continue;
             }
-            self.decode(i)?;
             heads.extend(first_t(&self.all, i).map(|t| Reverse((t, i))));
         }
         Ok(())
     }
-
-    fn decode(&mut self, i: usize) -> Result<()> {
-        self.all.get_mut(i).map_or(Ok(()), |stream| stream.piece.decode())
-    }
 }
 
 impl Stream<'_> {
-    /// Gives the rows that come before the head (timestamp, stream) of the next stream in turn.
-    fn give(&mut self, i: usize, until: Option<(i64, usize)>, sink: &mut dyn RowSink) -> Result<()> {
+    /// Gives the rows that come before the head (timestamp, stream) of the next stream in turn, as they are coded if those are
+    /// all of the piece; says whether they are the last of it.
+    fn give(&mut self, i: usize, until: Option<(i64, usize)>, sink: &mut dyn RowSink) -> Result<bool> {
+        let before = |t: i64| until.is_none_or(|head| (t, i) < head);
+        if let Some(coded) = self.piece.coded.take_if(|coded| coded.t.last().is_none_or(|&last| before(last)))
+        {
+            sink.coded(coded)?;
+            return Ok(true);
+        }
+        self.piece.decode()?;
         let t = self.piece.rows.t.get(self.taken..).unwrap_or_default();
         let v = self.piece.rows.v.get(self.taken..).unwrap_or_default();
-        let n = until.map_or(t.len(), |head| t.partition_point(|&t| (t, i) < head));
+        let n = t.partition_point(|&t| before(t));
         self.taken += n;
-        sink.rows(t.get(..n).unwrap_or_default(), v.get(..n).unwrap_or_default())
+        sink.rows(t.get(..n).unwrap_or_default(), v.get(..n).unwrap_or_default())?;
+        Ok(self.taken == self.piece.rows.len())
     }
 }

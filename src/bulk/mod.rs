@@ -17,7 +17,8 @@
 //! | `run` | sorted samples on disk: written, read back, removed |
 //! | `merge` | sorted streams into one, ties in the order of the input |
 //! | `ranges` | which block ranges there are |
-//! | `cut` | merged rows: the first of a timestamp wins; chunks for blocks |
+//! | `cut` | merged rows: the first of a timestamp wins; chunks |
+//! | `blocks` | which are cut in the pool, and written to blocks |
 //!
 //! # Which value wins
 //! The first that came in. Runs are written in the order of the input and merged so that ties keep
@@ -26,12 +27,13 @@
 //! # Memory
 //! Three quarters of [`LoaderOptions::memory_bytes`] hold what comes in: label table (which may take
 //! three quarters of that) and samples. Before they outgrow it, the samples are sorted and written
-//! as a run; scratch for the rows of a series is reckoned in. Most are packed before (see `slab`): one or two bytes a sample instead of 16. The rest
+//! as a run; scratch for the rows of a series is reckoned in. Most are packed before (see `slab`): one or two bytes a sample instead of 16; what comes row by row is gathered and packed when the
+//! memory is full, and only what that does not help is spilled, packed as it is. The rest
 //! is for sorting the series, and then for the writer's and reader's units.
 //! Merging holds a unit and a piece for each run, so that only so many are merged at once as fit;
 //! more runs than that are first merged into longer ones. Blocks being written need memory of
 //! their own for their index; how many are open at once follows from the number of series, and what spans more ranges
-//! is written in several passes over the runs. Disk: a run holds 3 to 9 bytes a sample.
+//! is written in several passes over the runs. Disk: a run holds 2 to 9 bytes a sample.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,6 +45,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::spill_run::UNIT_TARGET_BYTES;
 use crate::model::{Cancel, Labels, Metadata, TimeRange};
 
+mod blocks;
 mod buffer;
 mod cut;
 mod merge;
@@ -52,15 +55,19 @@ mod slab;
 mod table;
 mod times;
 
+use blocks::{Cutter, MakeSink};
 use buffer::{Buffer, Shape};
-use cut::{Counts, Cutter, MakeSink};
+use cut::{Counts, Rules};
 use merge::{Input, merge};
 use ranges::Ranges;
 use run::{Run, RunWriter};
 use table::Table;
+use times::SharedTimes;
 
 /// The least memory with which a load works.
 pub(crate) const MIN_MEMORY_BYTES: u64 = 4 * 1_024 * 1_024;
+/// Rows are gathered if they take this part of what may come in.
+const GATHER_SHARE: usize = 4;
 /// The most runs that are open at once, whatever the memory: each is a file.
 const MAX_FAN_IN: usize = 128;
 /// The most blocks that are open at once, whatever the memory: each has several files.
@@ -167,6 +174,7 @@ pub(crate) struct Loader {
     spill_dir: PathBuf,
     sizes: Sizes,
     range_ms: i64,
+    pool: Option<Arc<rayon::ThreadPool>>,
     cancel: Cancel,
     table: Table,
     buffer: Buffer,
@@ -232,6 +240,7 @@ impl Loader {
             spill_dir,
             sizes,
             range_ms: options.range_ms,
+            pool: options.pool.clone(),
             cancel,
             table: Table::new(),
             buffer: Buffer::new(Shape {
@@ -336,11 +345,13 @@ impl Loader {
             self.spill()?;
             self.table = Table::new();
         }
-        self.reduce_runs()?;
+        let times = SharedTimes::new(self.sizes.times_bytes);
+        self.reduce_runs(&times)?;
         let (cancel, mut blocks, mut totals) = (self.cancel.clone(), Vec::new(), Counts::default());
         for (pass, &group) in groups.iter().enumerate() {
-            let mut cutter = Cutter::new(self.range_ms, group, &self.sizes, &mut *make);
-            let peak = merge(self.inputs(pass, group)?, &cancel, &mut cutter)?;
+            let mut cutter =
+                Cutter::new(self.rules(group, &times), &self.sizes, self.pool.clone(), &mut *make);
+            let peak = merge(self.inputs(pass, group, &times)?, &cancel, &mut cutter)?;
             self.note_peak(peak);
             if pass + 1 == groups.len() {
                 // Writing the index of a block takes memory of its own.
@@ -358,6 +369,12 @@ impl Loader {
         let (range, peak_bytes) = (self.ranges.hull(), self.tally.peak_bytes as u64);
         let Tally { runs, spilled_bytes, .. } = self.tally;
         Ok(Loaded { blocks, series, samples, duplicates, conflicts, range, runs, spilled_bytes, peak_bytes })
+    }
+
+    /// How the ranges of a group are cut.
+    fn rules(&self, group: TimeRange, times: &SharedTimes) -> Rules {
+        let long_series_chunks = self.sizes.long_series_chunks;
+        Rules { range_ms: self.range_ms, group, long_series_chunks, times: times.clone() }
     }
 
     /// Samples and labels that are in memory, and what goes with them.
@@ -379,16 +396,21 @@ impl Loader {
         self.tally.peak_bytes = self.tally.peak_bytes.max(self.memory_bytes() + merging_bytes);
     }
 
-    /// Makes sure that so much more fits the memory: waits for what is being packed, then writes a run.
+    /// Makes sure that so much more fits the memory: waits for what is being packed, then gathers what is not, if it is much, then
+    /// writes a run.
     fn make_room(&mut self, more: usize) -> Result<()> {
-        if self.memory_bytes() + more <= self.sizes.load_bytes {
+        let fits = |load: &Loader| load.memory_bytes() + more <= load.sizes.load_bytes;
+        if fits(self) {
             return Ok(());
         }
         self.buffer.collect(0)?;
-        match self.memory_bytes() + more <= self.sizes.load_bytes {
-            true => Ok(()),
-            false => self.spill(),
+        if fits(self) {
+            return Ok(());
         }
+        if self.buffer.loose_bytes() >= self.sizes.load_bytes / GATHER_SHARE {
+            self.buffer.gather(self.table.len());
+        }
+        if fits(self) { Ok(()) } else { self.spill() }
     }
 
     /// Writes the samples in memory as a run. After a failure the load is lost.
@@ -422,7 +444,7 @@ impl Loader {
 
     /// Merges neighbouring runs into longer ones until all that are left can be merged at once.
     /// Neighbours only, since the order of runs is the order of the input.
-    fn reduce_runs(&mut self) -> Result<()> {
+    fn reduce_runs(&mut self, times: &SharedTimes) -> Result<()> {
         let mut at = 0;
         while self.runs.len() > self.sizes.fan_in {
             let excess = self.runs.len() - self.sizes.fan_in;
@@ -432,7 +454,7 @@ impl Loader {
             let to = self.runs.len().min(at + self.sizes.fan_in.min(excess + 1));
             let mut writer = self.run_writer()?;
             let some = self.runs.get(at..to).unwrap_or_default();
-            let inputs = some.iter().map(boxed_reader).collect::<Result<_>>()?;
+            let inputs = some.iter().map(|run| boxed_reader(run, times)).collect::<Result<_>>()?;
             let peak = merge(inputs, &self.cancel, &mut writer)?;
             self.note_peak(peak);
             let run = writer.finish()?;
@@ -445,11 +467,17 @@ impl Loader {
 
     /// What a pass for one group of ranges merges: the runs that have rows of it (all of them in
     /// the first pass, which counts the series), or the samples in memory if there are no runs.
-    fn inputs(&mut self, pass: usize, group: TimeRange) -> Result<Vec<Box<dyn Input + '_>>> {
+    fn inputs(
+        &mut self,
+        pass: usize,
+        group: TimeRange,
+        times: &SharedTimes,
+    ) -> Result<Vec<Box<dyn Input + '_>>> {
         if self.runs.is_empty() {
             return Ok(vec![Box::new(self.buffer.sort(&self.table)?)]);
         }
-        self.runs.iter().filter(|run| pass == 0 || run.overlaps(group)).map(boxed_reader).collect()
+        let wanted = self.runs.iter().filter(|run| pass == 0 || run.overlaps(group));
+        wanted.map(|run| boxed_reader(run, times)).collect()
     }
 
     /// How many blocks may be open at once, by a rough measure of what the index of one takes.
@@ -461,8 +489,8 @@ impl Loader {
     }
 }
 
-fn boxed_reader<'a>(run: &'a Run) -> Result<Box<dyn Input + 'a>> {
-    Ok(Box::new(run.read()?))
+fn boxed_reader<'a>(run: &'a Run, times: &SharedTimes) -> Result<Box<dyn Input + 'a>> {
+    Ok(Box::new(run.read(times)?))
 }
 
 #[cfg(test)]

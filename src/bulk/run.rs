@@ -12,12 +12,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::merge::{Input, Piece, RowSink};
+use super::merge::{Coded, Input, Piece, RowSink};
+use super::times::SharedTimes;
 use crate::env::{AppendFile, Fs, ReadFile};
 use crate::error::{DecodeError, DecodeReason, Error, Result};
 use crate::format::spill_run::{
-    ENTRIES_OFFSET, End, HEADER_BYTES, MAX_ENTRY_ROWS, STRUCTURE, Unit, UnitBuilder, decode_entry,
-    decode_header, decode_unit, encode_end, encode_header, unit_bytes,
+    Decoded, ENTRIES_OFFSET, End, HEADER_BYTES, MAX_COLUMN_BYTES, MAX_ENTRY_ROWS, STRUCTURE, Unit,
+    UnitBuilder, decode_entry, decode_header, decode_unit, encode_end, encode_header, unit_bytes,
 };
 use crate::model::{Columns, Labels, TimeRange};
 
@@ -59,9 +60,9 @@ impl Run {
         TimeRange::inclusive(self.end.min_t, self.end.max_t).overlaps(range)
     }
 
-    /// Opens it for reading from the start.
-    pub(super) fn read(&self) -> Result<RunReader> {
-        RunReader::open(&*self.file.fs, &self.file.path, self.end)
+    /// Opens it for reading from the start; columns of timestamps are shared.
+    pub(super) fn read(&self, times: &SharedTimes) -> Result<RunReader> {
+        RunReader::open(&*self.file.fs, &self.file.path, self.end, times.clone())
     }
 }
 
@@ -134,6 +135,10 @@ impl RunWriter {
     fn entry(&mut self, t: &[i64], v: &[f64]) -> Result<()> {
         let Some(labels) = &self.labels else { return Ok(()) };
         self.unit.push(labels.as_bytes(), t, v);
+        self.count(t)
+    }
+
+    fn count(&mut self, t: &[i64]) -> Result<()> {
         self.end.count(t);
         match self.unit.body_bytes() >= self.unit_target_bytes {
             true => self.close_unit(),
@@ -199,6 +204,17 @@ impl RowSink for RunWriter {
         Ok(())
     }
 
+    fn coded(&mut self, coded: Coded) -> Result<()> {
+        self.close_open()?;
+        let Some(labels) = &self.labels else { return Ok(()) };
+        if coded.t.len() > MAX_ENTRY_ROWS || coded.values.len() > MAX_COLUMN_BYTES {
+            let rows = coded.decode()?;
+            return self.rows(&rows.t, &rows.v);
+        }
+        self.unit.push_column(labels.as_bytes(), &coded.t, &coded.values);
+        self.count(&coded.t)
+    }
+
     fn end(&mut self) -> Result<()> {
         self.close_open()
     }
@@ -225,11 +241,12 @@ pub(super) struct RunReader {
     last: Option<(Labels, i64)>,
     counted: End,
     expected: End,
+    times: SharedTimes,
     done: bool,
 }
 
 impl RunReader {
-    fn open(fs: &dyn Fs, path: &Path, expected: End) -> Result<RunReader> {
+    fn open(fs: &dyn Fs, path: &Path, expected: End, times: SharedTimes) -> Result<RunReader> {
         let file = fs.open(path).map_err(|e| Error::io("open a spill run", path, e))?;
         let mut reader = RunReader {
             file,
@@ -242,6 +259,7 @@ impl RunReader {
             last: None,
             counted: End::default(),
             expected,
+            times,
             done: false,
         };
         reader.read(HEADER_BYTES)?;
@@ -326,6 +344,7 @@ impl RunReader {
 impl Input for RunReader {
     fn next(&mut self, piece: &mut Piece) -> Result<bool> {
         piece.rows.clear();
+        piece.coded = None;
         if self.done {
             return Ok(false);
         }
@@ -338,9 +357,15 @@ impl Input for RunReader {
         let decoded = decode_entry(self.entries(), self.at, &mut labels, &mut piece.rows);
         self.labels = labels;
         let within = self.offset + ENTRIES_OFFSET;
-        self.at = decoded.map_err(|e| Error::corrupt(&self.path, within, e))?;
+        let Decoded { next, column } = decoded.map_err(|e| Error::corrupt(&self.path, within, e))?;
+        self.at = next;
         self.counted.count(&piece.rows.t);
         self.check(piece)?;
+        let column = column.and_then(|column| self.entries().get(column)).map(<[u8]>::to_vec);
+        if let (Some(values), Some(&last_v)) = (column, piece.rows.v.last()) {
+            piece.coded = Some(Coded { t: self.times.column(&piece.rows.t), values, last_v });
+            piece.rows.clear();
+        }
         Ok(true)
     }
 

@@ -12,6 +12,9 @@
 //! short, and others did not have its timestamps: a column of its own would take as much as the rows do; and if it goes on with a
 //! series but would not fill a chunk, which would be coded again with what stands before. Where a chunk cannot stay as it
 //! was cut, it is decoded: packing changes nothing but the cost.
+//!
+//! A dump that is written scrape by scrape gives a few rows of each series at a time, which stay rows. When they fill the memory, they are
+//! *gathered*: those of a series that came since the last time become one stretch, which is packed.
 
 use super::merge::Coded;
 use super::ranges::range_of;
@@ -27,6 +30,10 @@ const FULL_ROWS: usize = window::SMALL_ROWS;
 const LONG_ROWS: usize = 60;
 /// A stretch of fewer rows is not packed.
 const PACK_ROWS: usize = 4;
+/// The most rows of a segment that is gathered, but for those of the one that reaches it.
+const GATHERED_ROWS: usize = 1 << 20;
+/// A slab of what is gathered ends with the segment that makes it so many bytes or rows: far below what 32 bits can say.
+const GATHERED_BYTES: usize = 1 << 27;
 
 /// Rows of one series, consecutive in one slab.
 #[derive(Clone, Copy, Debug)]
@@ -138,8 +145,7 @@ impl Slab {
     /// A chunk by its number.
     pub(super) fn coded(&self, number: usize, times: &[Timestamps]) -> Option<Coded> {
         let chunk = self.chunks.get(number)?;
-        let end = self.chunks.get(number + 1).map_or(self.bytes.len(), |next| next.start as usize);
-        let values = self.bytes.get(chunk.start as usize..end)?.to_vec();
+        let values = self.bytes_of(number)?.to_vec();
         Some(Coded { t: times.get(chunk.times as usize)?.clone(), values, last_v: chunk.last_v })
     }
 
@@ -151,17 +157,13 @@ impl Slab {
         let mut out = Slab { segments: Vec::with_capacity(self.segments.len()), ..Slab::default() };
         for segment in &self.segments {
             let Some(Part::Rows(t, v)) = self.part(segment, 0) else { continue };
-            let ascends = t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b);
-            if !segment.may_pack() || !ascends || !out.pack(segment, (t, v), range_ms, times) {
+            if !segment.may_pack() || !ascends(t) || !out.pack(segment, (t, v), range_ms, times) {
                 out.segments.push(Segment { from: small(out.rows.len()), ..*segment });
                 out.rows.t.extend_from_slice(t);
                 out.rows.v.extend_from_slice(v);
             }
         }
-        out.rows.t.shrink_to_fit();
-        out.rows.v.shrink_to_fit();
-        out.chunks.shrink_to_fit();
-        out.bytes.shrink_to_fit();
+        out.shrink();
         out
     }
 
@@ -196,6 +198,90 @@ impl Slab {
         true
     }
 
+    /// The same rows in as few segments as may be: `segments` come by series, those of one in the order of the input. Neighbours that are
+    /// not packed become one, which is packed if that pays; packed ones stay as they are.
+    pub(super) fn gathered<'a>(
+        segments: impl Iterator<Item = (&'a Slab, &'a Segment)>,
+        range_ms: i64,
+        times: &TimesPool,
+    ) -> Vec<Slab> {
+        let (mut all, mut out, mut rows, mut whose) = (Vec::new(), Slab::default(), Columns::default(), 0);
+        for (slab, segment) in segments {
+            if segment.series != whose || segment.chunks > 0 || rows.len() >= GATHERED_ROWS {
+                out.close(whose, &mut rows, range_ms, times);
+                if out.bytes.len().max(out.rows.len()) >= GATHERED_BYTES {
+                    all.push(std::mem::take(&mut out));
+                }
+            }
+            whose = segment.series;
+            match slab.part(segment, 0) {
+                Some(Part::Rows(t, v)) => {
+                    rows.t.extend_from_slice(t);
+                    rows.v.extend_from_slice(v);
+                }
+                Some(Part::Chunk(first)) => out.copy(slab, segment, first),
+                None => {}
+            }
+        }
+        out.close(whose, &mut rows, range_ms, times);
+        all.push(out);
+        all.iter_mut().for_each(Slab::shrink);
+        all
+    }
+
+    /// Makes a segment of these rows, and empties them.
+    fn close(&mut self, series: u32, rows: &mut Columns, range_ms: i64, times: &TimesPool) {
+        if rows.is_empty() {
+            return;
+        }
+        let from = small(self.rows.len());
+        let segment = Segment { series, from, rows: small(rows.len()), chunks: 0, goes_on: true };
+        let packs = rows.len() >= PACK_ROWS && ascends(&rows.t);
+        if !packs || !self.pack(&segment, (&rows.t, &rows.v), range_ms, times) {
+            self.segments.push(segment);
+            self.rows.t.extend_from_slice(&rows.t);
+            self.rows.v.extend_from_slice(&rows.v);
+        }
+        rows.clear();
+    }
+
+    /// Adds a segment of chunks as it is.
+    fn copy(&mut self, slab: &Slab, segment: &Segment, first: usize) {
+        let from = small(self.chunks.len());
+        for number in first..first + segment.chunks as usize {
+            let (Some(chunk), Some(bytes)) = (slab.chunks.get(number), slab.bytes_of(number)) else {
+                continue;
+            };
+            self.chunks.push(Chunk { start: small(self.bytes.len()), ..*chunk });
+            self.bytes.extend_from_slice(bytes);
+        }
+        self.segments.push(Segment { from, ..*segment });
+    }
+
+    /// The memory of columns of timestamps of slabs that go.
+    pub(super) fn charge_times(&mut self, bytes: usize) {
+        self.times_bytes += bytes;
+    }
+
+    /// The memory of the columns of timestamps that were new here.
+    pub(super) fn times_bytes(&self) -> usize {
+        self.times_bytes
+    }
+
+    fn shrink(&mut self) {
+        self.rows.t.shrink_to_fit();
+        self.rows.v.shrink_to_fit();
+        self.segments.shrink_to_fit();
+        self.chunks.shrink_to_fit();
+        self.bytes.shrink_to_fit();
+    }
+
+    fn bytes_of(&self, number: usize) -> Option<&[u8]> {
+        let start = self.chunks.get(number)?.start as usize;
+        let end = self.chunks.get(number + 1).map_or(self.bytes.len(), |next| next.start as usize);
+        self.bytes.get(start..end)
+    }
+
     fn encode(&mut self, times: u32, v: &[f64]) {
         let Some(&last_v) = v.last() else { return };
         self.chunks.push(Chunk { last_v, times, start: small(self.bytes.len()) });
@@ -208,6 +294,10 @@ impl Segment {
     fn may_pack(&self) -> bool {
         self.rows as usize >= if self.goes_on { FULL_ROWS } else { PACK_ROWS }
     }
+}
+
+fn ascends(t: &[i64]) -> bool {
+    t.iter().zip(t.iter().skip(1)).all(|(a, b)| a < b)
 }
 
 /// Rows of a slab, their number and their bytes are far below 2^32.

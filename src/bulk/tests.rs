@@ -252,6 +252,22 @@ impl BlockSink for Chunks {
     }
 }
 
+/// The chunks of the blocks that a load makes.
+fn chunks_of(
+    sizes: Sizes,
+    pool: Option<&Arc<rayon::ThreadPool>>,
+    calls: &[(Labels, Vec<i64>, Vec<f64>)],
+) -> Vec<(TimeRange, Vec<(Labels, NewChunk)>)> {
+    let options = LoaderOptions { memory_bytes: 0, range_ms: 5_000, max_blocks: 100, pool: pool.cloned() };
+    let fs = Arc::new(MemFs::new());
+    let mut loader = Loader::with_sizes(fs, "/spill".into(), &options, Cancel::default(), sizes).unwrap();
+    for (labels, t, v) in calls {
+        let series = loader.series(labels).unwrap();
+        loader.extend(series, t, v).unwrap();
+    }
+    loader.finish(&mut |_| Ok(Chunks::default())).unwrap().blocks
+}
+
 /// Long stretches in time order: half of the series go on where they ended, the others anywhere, so that rows come twice.
 fn long_calls(seed: u64) -> Vec<(Labels, Vec<i64>, Vec<f64>)> {
     let mut random = Random(seed);
@@ -276,17 +292,7 @@ fn packing_changes_nothing_in_the_blocks() {
         assert!(ample.duplicates > 0 && ample.conflicts > 0 && ample.runs == 0);
         assert!(load(5_000, TINY, &calls).runs > 1);
         let chunks = |slab_rows: usize, pool: Option<&Arc<rayon::ThreadPool>>| {
-            let options =
-                LoaderOptions { memory_bytes: 0, range_ms: 5_000, max_blocks: 100, pool: pool.cloned() };
-            let sizes = Sizes { slab_rows, ..Sizes::of(16 << 20) };
-            let fs = Arc::new(MemFs::new());
-            let mut loader =
-                Loader::with_sizes(fs, "/spill".into(), &options, Cancel::default(), sizes).unwrap();
-            for (labels, t, v) in &calls {
-                let series = loader.series(labels).unwrap();
-                loader.extend(series, t, v).unwrap();
-            }
-            loader.finish(&mut |_| Ok(Chunks::default())).unwrap().blocks
+            chunks_of(Sizes { slab_rows, ..Sizes::of(16 << 20) }, pool, &calls)
         };
         // Of so short stretches of so many timestamps none is packed.
         let plain = chunks(3, None);
@@ -314,6 +320,65 @@ fn a_coded_stretch_that_begins_with_the_row_before_it_is_compared_with_it() {
         assert_eq!((loaded.duplicates, loaded.conflicts), (duplicates, conflicts));
         assert_eq!(loaded.samples, 2 * rows as u64);
     }
+}
+
+/// Scrapes of 40 series one after another, and at last an early one again, with other values.
+fn scrapes(count: i64) -> Vec<(Labels, Vec<i64>, Vec<f64>)> {
+    let rounds = (0..count).map(|n| (n, 0.0)).chain([(10, 0.5)]);
+    let row = |(n, more): (i64, f64)| {
+        (0..40).map(move |series| {
+            (labels(series), vec![15 * n], vec![(n * n % 23) as f64 + series as f64 + more])
+        })
+    };
+    rounds.flat_map(row).collect()
+}
+
+#[test]
+fn what_comes_scrape_by_scrape_is_gathered_before_it_is_spilled() {
+    let calls = scrapes(200);
+    // Row by row they would take three times as much.
+    let sizes = Sizes { load_bytes: 120_000, ..TINY };
+    let loaded = load(5_000, sizes, &calls);
+    assert_eq!((loaded.runs, loaded.conflicts), (0, 40));
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+    let ample = chunks_of(Sizes::of(16 << 20), None, &calls);
+    assert!(chunks_of(sizes, None, &calls) == ample, "gathered by the caller");
+    assert!(chunks_of(sizes, Some(&pool), &calls) == ample, "gathered by the pool");
+}
+
+#[test]
+fn what_is_gathered_keeps_its_order_beside_what_was_packed() {
+    let sizes = Sizes { load_bytes: 400_000, slab_rows: 700, ..TINY };
+    let of = |series: u64, t: std::ops::Range<i64>, v: f64| {
+        let t: Vec<i64> = t.collect();
+        (labels(series), t.clone(), vec![v; t.len()])
+    };
+    // A row, then a stretch that is packed and has another value for it, then a third one, which waits again; each a segment of its own.
+    let mut calls = Vec::new();
+    for rows in [of(7, 90..91, 1.0), of(7, 100..101, 1.0), of(7, 100..690, 2.0), of(7, 300..303, 3.0)] {
+        calls.extend([rows, of(9, calls.len() as i64..calls.len() as i64 + 1, 0.0)]);
+    }
+    calls.extend(scrapes(330));
+    calls.extend([of(7, 689..691, 4.0), of(8, 5..1_000, 5.0)]);
+    let loaded = load(5_000, sizes, &calls);
+    assert_eq!(loaded.runs, 0);
+    assert!(chunks_of(sizes, None, &calls) == chunks_of(Sizes::of(16 << 20), None, &calls));
+}
+
+#[test]
+fn what_was_packed_stays_so_in_a_run() {
+    let times = |from: i64| (from..from + 500).map(|n| 7 * n).collect::<Vec<i64>>();
+    let values =
+        |series: u64| (0..500).map(|n| (n * n % 97 + series as i64) as f64 / 10.0).collect::<Vec<f64>>();
+    let stretch = |from: i64| (0..30).map(move |series| (labels(series), times(from), values(series)));
+    // Runs one after the other in time, and then one across the border.
+    let calls: Vec<_> = [0, 500, 250].into_iter().flat_map(stretch).collect();
+    let sizes = Sizes { slab_rows: 500, load_bytes: 95_000, fan_in: 16, ..TINY };
+    let loaded = load(5_000, sizes, &calls);
+    assert!((2..=16).contains(&loaded.runs), "{} runs, none of which is merged into others", loaded.runs);
+    let bytes = loaded.spilled_bytes as usize / (3 * 30 * 500);
+    assert!(bytes < 5, "{bytes} bytes a sample: XORs of such values take more than nine with their times");
+    assert!(chunks_of(sizes, None, &calls) == chunks_of(Sizes::of(16 << 20), None, &calls));
 }
 
 #[test]

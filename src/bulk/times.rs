@@ -7,7 +7,8 @@
 //!
 //! The series of one scrape target have the same timestamps, whatever slab they are in. Columns stay until all are taken; which of
 //! them are found again is remembered up to a number of bytes, and then all are forgotten: later equal ones
-//! are columns of their own. Nothing but memory depends on what is found.
+//! are columns of their own. Chunks that are cut in the end share theirs in the same way ([`SharedTimes`]), but for those that were packed so.
+//! Nothing but memory and time depends on what is found.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -91,6 +92,46 @@ impl TimesPool {
     }
 }
 
+/// Timestamps of chunks that are cut, each distinct column of them once in memory, as far as a number of bytes goes.
+#[derive(Clone, Debug)]
+pub(super) struct SharedTimes {
+    hasher: RandomState,
+    pool: Arc<Mutex<Known>>,
+    max_bytes: usize,
+}
+
+/// Hashes and columns, and the bytes of all of them.
+#[derive(Debug, Default)]
+struct Known {
+    columns: HashTable<(u64, Timestamps)>,
+    bytes: usize,
+}
+
+impl SharedTimes {
+    /// Holds so many bytes at most.
+    pub(super) fn new(max_bytes: usize) -> SharedTimes {
+        let pool = Arc::new(Mutex::new(Rank::Leaf, Known::default()));
+        SharedTimes { hasher: RandomState::default(), pool, max_bytes }
+    }
+
+    /// A column with these timestamps.
+    pub(super) fn column(&self, t: &[i64]) -> Timestamps {
+        let hash = self.hasher.hash_one(t);
+        let known = &mut *self.pool.lock();
+        if let Some((_, column)) = known.columns.find(hash, |(h, column)| *h == hash && **column == *t) {
+            return column.clone();
+        }
+        let column: Timestamps = t.into();
+        let more = size_of_val(t) + COLUMN_BYTES + KNOWN_BYTES;
+        if known.bytes + more > self.max_bytes {
+            *known = Known::default();
+        }
+        known.bytes += more;
+        known.columns.insert_unique(hash, (hash, column.clone()), |(hash, _)| *hash);
+        column
+    }
+}
+
 impl Pool {
     /// Whether this hash came before, as far as that is remembered; it is from here on.
     fn saw(&mut self, hash: u64) -> bool {
@@ -127,5 +168,16 @@ mod tests {
         assert_eq!(pool.place(&[1, 3], false), None);
         assert_eq!(pool.place(&[1, 2], false).map(|p| p.column), Some(0));
         assert_eq!(pool.place(&[1, 2], false), Some(Place { column: 0, new_bytes: 0 }));
+    }
+
+    #[test]
+    fn chunks_share_their_timestamps_as_far_as_the_bytes_go() {
+        let one = 80 + COLUMN_BYTES + KNOWN_BYTES;
+        let shared = SharedTimes::new(2 * one);
+        let column = |from: i64| shared.column(&(from..from + 10).collect::<Vec<i64>>());
+        let [a, b] = [column(0), column(1)];
+        assert!(a.as_ptr() == column(0).as_ptr() && b.as_ptr() == column(1).as_ptr());
+        assert_eq!(*column(2), [2, 3, 4, 5, 6, 7, 8, 9, 10, 11], "a third: the others are forgotten");
+        assert!(a.as_ptr() != column(0).as_ptr() && column(0) == a);
     }
 }

@@ -1,15 +1,15 @@
-//! Samples on their way to the sink: series known by the bytes of their line, and one column
-//! buffer for each.
+//! Samples on their way to the sink: series known by the bytes of their line, and the rows that wait, in the order in which they came.
 //!
 //! ```text
-//!   raw bytes of a series ─map─▶ local number ─▶ buffer { series of the sink, t[], v[] } ─flush─▶ sink.extend
+//!   raw bytes of a series ─map─▶ local number ─▶ row (t, v, number) at the end of the list ─flush─▶ by series ─▶ sink.extend
 //! ```
 //!
 //! Labels are parsed and hashed once for each spelling of a series. Spellings of one series share
-//! a buffer, so that its samples keep their order. A dump that is written series by series has each of them once: where a run of lines
+//! a number, so that its samples keep their order. A dump that is written scrape by scrape has a row of each series in turn: nothing is done for a row but
+//! to write it behind the one before, and a full list is sorted by series at once (a counting sort, which keeps the order within each). A dump that is
+//! written series by series has each of them once: where a run of lines
 //! begins with a series that was not seen, it *passes*, and no spelling of it becomes known unless it comes again. Memory is bounded: half of the budget for what is known
-//! (then all is handed on and forgotten), half for samples (then all are handed on and their
-//! buffers freed).
+//! (then all is handed on and forgotten), half for rows (then all are handed on).
 
 use std::hash::Hash;
 
@@ -18,20 +18,20 @@ use hashbrown::HashMap;
 
 use super::SampleSink;
 use super::spellings::{SPELLING_BYTES, Spellings};
-use crate::Result;
+use crate::{Columns as Samples, Result};
 
 /// What a known series costs besides its spellings, about.
 const SERIES_OVERHEAD_BYTES: usize = 128;
-/// What a buffered sample costs at most: two columns whose vectors are half full.
-const SAMPLE_BYTES: usize = 32;
-/// A buffer so long is handed on at once.
-const BLOCK_SAMPLES: usize = 8_192;
+/// What a row that waits costs: itself, and its place among those of its series.
+const ROW_BYTES: usize = size_of::<Row>() + size_of::<u32>();
+/// The first rows that the list is made for.
+const FIRST_ROWS: usize = 1_024;
 /// How many series that passed are remembered.
 const PASSED: usize = 65_536;
-/// So many samples at once pass by the buffer.
+/// So many samples at once pass by the list.
 const DIRECT_SAMPLES: usize = 8;
 
-/// The number of a series in [`Columns`], valid until the next [`Columns::make_room`].
+/// The number of a series in [`Columns`], valid until the series are forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Local(usize);
 
@@ -54,39 +54,40 @@ pub(crate) type Spelling = Option<&'static str>;
 /// A spelling that was not found, its bytes, and their hash.
 pub(crate) type Unknown<'a> = (Spelling, &'a [u8], u64);
 
-/// Known series and their buffers.
+/// Known series, and rows that wait.
 #[derive(Debug)]
 pub(crate) struct Columns<Id> {
     plain: Spellings,
     le: Spellings,
     quantile: Spellings,
     locals: HashMap<Id, Local, RandomState>,
-    buffers: Vec<Buffer<Id>>,
-    /// The buffer of the series that passes.
+    known: Vec<Known<Id>>,
+    rows: Vec<Row>,
+    /// Rows of one series on their way to the sink.
+    handed: Samples,
+    /// The number of the series that passes.
     passing: Option<Local>,
     /// Parts of hashes of series that passed, each in the place that another part says.
     passed: Vec<u32>,
     known_bytes: usize,
     max_known_bytes: usize,
-    pushed: usize,
-    max_pushed: usize,
+    max_rows: usize,
 }
 
+/// A series of the sink.
 #[derive(Debug)]
-struct Buffer<Id> {
+struct Known<Id> {
     series: Id,
-    t: Vec<i64>,
-    v: Vec<f64>,
+    /// How many rows of it wait.
+    waiting: u32,
 }
 
-impl<Id: Copy> Buffer<Id> {
-    /// Gives the sink what is here, and keeps the memory.
-    fn hand_on<S: SampleSink<Series = Id>>(&mut self, sink: &mut S) -> Result<()> {
-        sink.extend(self.series, &self.t, &self.v)?;
-        self.t.clear();
-        self.v.clear();
-        Ok(())
-    }
+/// A sample that waits.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    t: i64,
+    v: f64,
+    local: usize,
 }
 
 impl<Id: Copy + Eq + Hash> Columns<Id> {
@@ -97,13 +98,15 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
             le: Spellings::default(),
             quantile: Spellings::default(),
             locals: HashMap::default(),
-            buffers: Vec::new(),
+            known: Vec::new(),
+            rows: Vec::new(),
+            handed: Samples::default(),
             passing: None,
             passed: Vec::new(),
             known_bytes: 0,
             max_known_bytes: memory_bytes / 2,
-            pushed: 0,
-            max_pushed: (memory_bytes / 2 / SAMPLE_BYTES).max(1),
+            // A place among them is 32 bits.
+            max_rows: (memory_bytes / 2 / ROW_BYTES).clamp(1, 1 << 30),
         }
     }
 
@@ -133,19 +136,19 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         if let Some(&known) = self.locals.get(&series) {
             return Ok(known);
         }
-        let next = Local(self.buffers.len());
+        let next = Local(self.known.len());
         let local = *self.passing.get_or_insert(next);
-        match self.buffers.get_mut(local.0) {
-            Some(buffer) => buffer.series = series,
-            None => self.buffers.push(Buffer { series, t: Vec::new(), v: Vec::new() }),
+        match self.known.get_mut(local.0) {
+            Some(known) => known.series = series,
+            None => self.known.push(Known { series, waiting: 0 }),
         }
         Ok(local)
     }
 
     /// Hands on the samples of the series that passes, before others of it that may come by another way.
     pub(crate) fn end_passing<S: SampleSink<Series = Id>>(&mut self, sink: &mut S) -> Result<()> {
-        match self.passing.and_then(|local| self.buffers.get_mut(local.0)) {
-            Some(buffer) if !buffer.t.is_empty() => buffer.hand_on(sink),
+        match self.passing.and_then(|local| self.known.get(local.0)) {
+            Some(known) if known.waiting > 0 => self.flush(sink),
             _ => Ok(()),
         }
     }
@@ -167,10 +170,10 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
 
     /// The series, whether it is known or not; no spelling of it becomes known.
     pub(crate) fn adopt(&mut self, series: Id) -> Local {
-        let next = Local(self.buffers.len());
+        let next = Local(self.known.len());
         let local = *self.locals.entry(series).or_insert(next);
         if local == next {
-            self.buffers.push(Buffer { series, t: Vec::new(), v: Vec::new() });
+            self.known.push(Known { series, waiting: 0 });
             self.known_bytes += SERIES_OVERHEAD_BYTES;
         }
         local
@@ -186,37 +189,41 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
     where
         S: SampleSink<Series = Id>,
     {
-        let Some(buffer) = self.buffers.get_mut(local.0) else { return Ok(()) };
+        let Some(known) = self.known.get(local.0) else { return Ok(()) };
         if t.len() < DIRECT_SAMPLES {
-            return t.iter().zip(v).try_for_each(|(&t, &v)| self.push(local, t, v, sink));
+            t.iter().zip(v).for_each(|(&t, &v)| self.push(local, t, v));
+            return Ok(());
         }
-        if !buffer.t.is_empty() {
-            buffer.hand_on(sink)?;
+        let (series, waits) = (known.series, known.waiting > 0);
+        if waits {
+            self.flush(sink)?;
         }
-        sink.extend(buffer.series, t, v)
+        sink.extend(series, t, v)
     }
 
     /// Adds one sample.
     #[inline]
-    pub(crate) fn push<S>(&mut self, local: Local, t: i64, v: f64, sink: &mut S) -> Result<()>
-    where
-        S: SampleSink<Series = Id>,
-    {
-        let Some(buffer) = self.buffers.get_mut(local.0) else { return Ok(()) };
-        buffer.t.push(t);
-        buffer.v.push(v);
-        if buffer.t.len() >= BLOCK_SAMPLES {
-            buffer.hand_on(sink)?;
+    pub(crate) fn push(&mut self, local: Local, t: i64, v: f64) {
+        let Some(known) = self.known.get_mut(local.0) else { return };
+        known.waiting += 1;
+        if self.rows.len() == self.rows.capacity() {
+            self.grow();
         }
-        // What a handed-on buffer keeps allocated counts until all are freed.
-        self.pushed += 1;
-        Ok(())
+        self.rows.push(Row { t, v, local: local.0 });
+    }
+
+    /// Twice the room, but no more than the budget says.
+    #[cold]
+    fn grow(&mut self) {
+        let more =
+            self.rows.len().clamp(FIRST_ROWS, self.max_rows.saturating_sub(self.rows.len()).max(FIRST_ROWS));
+        self.rows.reserve_exact(more);
     }
 
     /// Hands on what is above the budget; says whether the series were forgotten with it.
     #[inline]
     pub(crate) fn make_room<S: SampleSink<Series = Id>>(&mut self, sink: &mut S) -> Result<bool> {
-        if self.pushed >= self.max_pushed {
+        if self.rows.len() >= self.max_rows {
             self.flush(sink)?;
         }
         if self.known_bytes < self.max_known_bytes {
@@ -233,7 +240,7 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         self.le.clear();
         self.quantile.clear();
         self.locals.clear();
-        self.buffers.clear();
+        self.known.clear();
         self.passing = None;
         self.known_bytes = 0;
         Ok(())
@@ -241,13 +248,120 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
 
     /// Hands all samples on, series by series in the order in which they were first seen.
     pub(crate) fn flush<S: SampleSink<Series = Id>>(&mut self, sink: &mut S) -> Result<()> {
-        for buffer in self.buffers.iter_mut().filter(|b| !b.t.is_empty() || b.t.capacity() > 0) {
-            let (t, v) = (std::mem::take(&mut buffer.t), std::mem::take(&mut buffer.v));
-            if !t.is_empty() {
-                sink.extend(buffer.series, &t, &v)?;
+        let order = self.by_series();
+        let mut rest = order.iter().filter_map(|&place| self.rows.get(place as usize)).peekable();
+        while let Some(&&Row { local, .. }) = rest.peek() {
+            let Some(known) = self.known.get_mut(local) else { break };
+            known.waiting = 0;
+            self.handed.clear();
+            while let Some(row) = rest.next_if(|row| row.local == local) {
+                self.handed.push(row.t, row.v);
             }
+            sink.extend(known.series, &self.handed.t, &self.handed.v)?;
         }
-        self.pushed = 0;
+        self.rows.clear();
         Ok(())
+    }
+
+    /// The places of the rows that wait, by series, in the order in which they came within each.
+    fn by_series(&self) -> Vec<u32> {
+        let places = (0u32..).zip(&self.rows);
+        if self.rows.len() < self.known.len() {
+            let mut order: Vec<(usize, u32)> = places.map(|(place, row)| (row.local, place)).collect();
+            order.sort_unstable();
+            return order.into_iter().map(|(_, place)| place).collect();
+        }
+        // Where the rows of a series go; each start moves up to its end.
+        let mut start = 0;
+        let mut starts = Vec::with_capacity(self.known.len());
+        for known in &self.known {
+            starts.push(start);
+            start += known.waiting;
+        }
+        let mut order = vec![0; self.rows.len()];
+        for (place, row) in places {
+            let Some(next) = starts.get_mut(row.local) else { continue };
+            if let Some(to) = order.get_mut(*next as usize) {
+                *to = place;
+            }
+            *next += 1;
+        }
+        order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Labels, Metadata};
+
+    /// Keeps each call.
+    #[derive(Default)]
+    struct Calls(Vec<(u8, Vec<i64>)>);
+
+    impl SampleSink for Calls {
+        type Series = u8;
+
+        fn series(&mut self, _: &Labels) -> Result<u8> {
+            Ok(0)
+        }
+
+        fn extend(&mut self, series: u8, t: &[i64], v: &[f64]) -> Result<()> {
+            assert!(t.iter().zip(v).all(|(&t, &v)| t as f64 == v));
+            self.0.push((series, t.to_vec()));
+            Ok(())
+        }
+
+        fn metadata(&mut self, _: &str, _: &Metadata) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn rows_are_handed_on_by_series_in_their_order_however_many_there_are() {
+        for (series, rounds) in [(3, 4), (50, 1), (1, 9)] {
+            let (mut columns, mut sink) = (Columns::new(1 << 20), Calls::default());
+            let locals: Vec<Local> = (0..series).map(|id| columns.adopt(id)).collect();
+            let mut expected: Vec<(u8, Vec<i64>)> = (0..series).map(|id| (id, Vec::new())).collect();
+            for round in 0..rounds {
+                for id in (0..series).filter(|id| (i64::from(*id) + round) % 3 != 1) {
+                    let t = 100 * i64::from(id) - round;
+                    columns.push(locals[usize::from(id)], t, t as f64);
+                    expected[usize::from(id)].1.push(t);
+                }
+            }
+            columns.flush(&mut sink).unwrap();
+            expected.retain(|(_, t)| !t.is_empty());
+            assert_eq!(sink.0, expected, "{series} series");
+            columns.flush(&mut sink).unwrap();
+            assert_eq!(sink.0.len(), expected.len(), "once");
+        }
+    }
+
+    #[test]
+    fn many_samples_come_behind_those_that_wait() {
+        let (mut columns, mut sink) = (Columns::new(1 << 20), Calls::default());
+        let [one, other] = [1, 2].map(|id| columns.adopt(id));
+        columns.push(one, 5, 5.0);
+        let many: Vec<i64> = (10..10 + DIRECT_SAMPLES as i64).collect();
+        let values: Vec<f64> = many.iter().map(|&t| t as f64).collect();
+        columns.extend(other, &many, &values, &mut sink).unwrap();
+        columns.extend(one, &many, &values, &mut sink).unwrap();
+        columns.flush(&mut sink).unwrap();
+        assert_eq!(sink.0, [(2, many.clone()), (1, vec![5]), (1, many)]);
+    }
+
+    #[test]
+    fn the_budget_is_kept() {
+        let (mut columns, mut sink) = (Columns::new(1 << 20), Calls::default());
+        let local = columns.adopt(1);
+        let mut rows = 0;
+        while sink.0.is_empty() {
+            columns.push(local, rows, rows as f64);
+            rows += 1;
+            assert!(columns.rows.capacity() * ROW_BYTES <= 1 << 19);
+            assert!(!columns.make_room(&mut sink).unwrap());
+        }
+        assert_eq!(rows as usize, (1 << 19) / ROW_BYTES);
     }
 }

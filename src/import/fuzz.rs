@@ -175,6 +175,16 @@ mod tests {
         }
     }
 
+    /// Found by a fuzzer: the end of the line was told where it was known already, the NUL byte where it was not.
+    #[test]
+    fn of_two_faults_in_a_string_the_first_is_told_in_any_pieces() {
+        let rest = "x".repeat(200);
+        for line in [format!("a{{b=\"c\0{rest}"), format!("a{{b=\"c\"}} 1 # {{id=\"c\0{rest}}} 1")] {
+            fuzz(format!("{line}\n# EOF\n").as_bytes(), Format::OpenMetrics);
+            fuzz(format!("{line}\n").as_bytes(), Format::Text);
+        }
+    }
+
     #[test]
     fn damaged_inputs_are_read_to_their_end_in_any_pieces() {
         let seeds: [(Format, &[u8]); 3] = [

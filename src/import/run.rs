@@ -199,7 +199,7 @@ impl<'a, S: SampleSink> Run<'a, S> {
     /// Adds one sample.
     #[inline]
     pub(crate) fn put(&mut self, local: Local, t: i64, v: f64) -> Result<()> {
-        self.columns.push(local, t, v, self.sink)?;
+        self.columns.push(local, t, v);
         self.count(1, t, t);
         self.make_room()
     }

@@ -222,17 +222,17 @@ impl<'b> Scan<'b> {
         }
     }
 
-    /// Refuses what a quoted string may not hold.
+    /// Refuses what a quoted string may not hold: the first of it, so that the verdict is the same however much is known.
     fn check_plain(&self, plain: &[u8], quoting: Quoting) -> Result<(), Stop> {
         let newline = if quoting.newlines { None } else { memchr::memchr(b'\n', plain) };
-        if let Some(n) = newline {
-            return Err(Stop::Bad { at: self.at + n, why: "the line ends within a quoted string" });
-        }
-        let nul = if quoting.nuls { None } else { memchr::memchr(0, plain) };
-        match nul {
-            Some(n) => Err(Stop::Bad { at: self.at + n, why: "a NUL byte within a quoted name" }),
-            None => Ok(()),
-        }
+        let line = plain.get(..newline.unwrap_or(plain.len())).unwrap_or_default();
+        let nul = if quoting.nuls { None } else { memchr::memchr(0, line) };
+        let (n, why) = match (nul, newline) {
+            (Some(n), _) => (n, "a NUL byte within a quoted name"),
+            (None, Some(n)) => (n, "the line ends within a quoted string"),
+            (None, None) => return Ok(()),
+        };
+        Err(Stop::Bad { at: self.at + n, why })
     }
 
     /// Takes a metric name without quotes: `[a-zA-Z_:][a-zA-Z0-9_:]*`.

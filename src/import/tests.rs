@@ -154,6 +154,17 @@ fn samples_of_a_series_come_in_the_order_of_the_input_however_it_is_spelled() {
 }
 
 #[test]
+fn what_passed_comes_before_more_of_it_behind_a_line_that_is_left_out() {
+    let rows =
+        |values: std::ops::Range<i64>| values.map(|v| format!("a {v} {}000\n", v % 5)).collect::<String>();
+    let options = ImportOptions::default().format(Format::Text).on_error(OnError::Skip);
+    let (sink, outcome) = run(&options, &format!("{}!\n{}{}", rows(0..3), rows(3..15), "b 1 1\n".repeat(9)));
+    assert_eq!(outcome.unwrap().rejected, 1);
+    let values: Vec<f64> = sink.of(&[("__name__", "a")]).iter().map(|row| row.1).collect();
+    assert_eq!(values, (0..15).map(f64::from).collect::<Vec<_>>());
+}
+
+#[test]
 fn an_import_hands_on_columns_and_metadata() {
     let options = ImportOptions::default().label("job", "x").timestamp(MissingTimestamp::Modified);
     let (sink, summary) = run(

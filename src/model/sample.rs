@@ -64,6 +64,7 @@ impl Columns {
     }
 
     /// Appends one sample.
+    #[inline]
     pub fn push(&mut self, t: i64, v: f64) {
         self.t.push(t);
         self.v.push(v);

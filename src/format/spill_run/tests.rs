@@ -10,7 +10,14 @@ fn entry(labels: &[u8], rows: &[(i64, f64)]) -> Entry {
         labels: labels.to_vec(),
         t: rows.iter().map(|r| r.0).collect(),
         bits: rows.iter().map(|r| r.1.to_bits()).collect(),
+        column: None,
     }
+}
+
+/// The same with its values as a column.
+fn packed(labels: &[u8], rows: &[(i64, f64)]) -> Entry {
+    let v: Vec<f64> = rows.iter().map(|r| r.1).collect();
+    Entry { column: Some(values::encode(&v)), ..entry(labels, rows) }
 }
 
 fn run(salt: u32, units: Vec<Vec<Entry>>) -> Run {
@@ -24,7 +31,11 @@ fn example() -> Run {
     let up_a = b"\x08__name__\x02up\x03job\x01a";
     let up_b = b"\x08__name__\x02up\x03job\x01b";
     let rows = [(1_000, 1.0), (16_000, 1.0), (16_000, 0.5), (31_000, f64::from_bits(0x7ff0_0000_0000_0002))];
-    run(7, vec![vec![entry(up_a, &rows), entry(up_b, &[(-1, 300.0)])]])
+    let up_c = b"\x08__name__\x02up\x03job\x01c";
+    run(
+        7,
+        vec![vec![entry(up_a, &rows), entry(up_b, &[(-1, 300.0)]), packed(up_c, &[(0, 1.0), (15_000, 1.0)])]],
+    )
 }
 
 #[test]
@@ -42,10 +53,14 @@ fn the_example_is_golden_and_harm_to_it_is_noticed() {
 fn any_entry() -> impl Strategy<Value = Entry> {
     let rows =
         prop::collection::vec((any::<i64>(), prop_oneof![any::<u64>(), 0u64..3, Just(1u64 << 56)]), 1..40);
-    (prop::collection::vec(0u8..3, 0..6), rows).prop_map(|(labels, mut rows)| {
+    (prop::collection::vec(0u8..3, 0..6), rows, any::<bool>()).prop_map(|(labels, mut rows, is_packed)| {
         rows.iter_mut().for_each(|r| r.0 = r.0.min(i64::MAX - 1));
         rows.sort_by_key(|r| r.0);
-        Entry { labels, t: rows.iter().map(|r| r.0).collect(), bits: rows.iter().map(|r| r.1).collect() }
+        let rows: Vec<(i64, f64)> = rows.into_iter().map(|r| (r.0, f64::from_bits(r.1))).collect();
+        match rows.is_sorted_by(|a, b| a.0 < b.0) && is_packed {
+            true => packed(&labels, &rows),
+            false => entry(&labels, &rows),
+        }
     })
 }
 
@@ -101,6 +116,7 @@ fn bare(labels: usize, count: usize) -> Vec<u8> {
     out.put_varint(0);
     out.put_sized(&vec![1; labels]);
     out.put_varint(count as u64);
+    out.put_varint(0);
     out.resize(out.len() + 2 * count, 0);
     out
 }
@@ -128,7 +144,7 @@ fn shared_and_new_bytes_of_labels_are_bounded_together() {
     let mut second = Vec::new();
     second.put_varint(MAX_LABELS_BYTES as u64);
     second.put_sized(&[2]);
-    second.extend([1, 0, 0]);
+    second.extend([1, 0, 0, 0]);
     assert!(decode_entry(&second, 0, &mut labels, &mut Columns::default()).is_err());
 }
 
@@ -161,11 +177,56 @@ fn the_largest_unit_fits_the_maximum() {
 }
 
 #[test]
+fn columns_are_checked() {
+    let decode = |count: u64, times: &[u8], column: &[u8]| {
+        let mut out = bare(1, 0);
+        out.truncate(out.len() - 2);
+        out.put_varint(count);
+        out.put_varint(column.len() as u64);
+        out.extend_from_slice(times);
+        out.extend_from_slice(column);
+        let mut rows = Columns::default();
+        let decoded = decode_entry(&out, 0, &mut Vec::new(), &mut rows).map_err(|e| e.reason)?;
+        assert_eq!((decoded.next, &out[decoded.column.unwrap()]), (out.len(), column));
+        Ok::<_, DecodeReason>(rows.v)
+    };
+    let column = values::encode(&[1.0, 2.5, -0.0]);
+    assert_eq!(decode(3, &[0, 1, 1], &column), Ok(vec![1.0, 2.5, -0.0]));
+    assert!(decode(3, &[0, 1, 0], &column).is_err(), "a timestamp twice");
+    assert!(decode(2, &[0, 1], &column).is_err(), "of three values");
+    assert!(decode(3, &[0, 1, 1], &column[..column.len() - 1]).is_err(), "cut");
+    assert!(decode(3, &[0, 1, 1], &[0xff]).is_err(), "of no kind");
+    let constant = |bytes: usize| [values::encode(&[1.0; 2]), vec![0; bytes - 4]].concat();
+    assert_eq!(values::encode(&[1.0; 2]).len(), 4);
+    assert_eq!(
+        decode(1, &[0], &constant(MAX_COLUMN_BYTES + 1)),
+        Err(DecodeReason::AboveMaximum { found: 32_769, maximum: 32_768 })
+    );
+}
+
+#[test]
+fn the_largest_columns_fit_the_maximum() {
+    let mut random = 1u64;
+    let mut v = |n: usize| -> Vec<f64> {
+        let mut next = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            f64::from_bits(random)
+        };
+        (0..n).map(|_| next()).collect()
+    };
+    assert!(values::encode(&v(MAX_ENTRY_ROWS)).len() <= MAX_COLUMN_BYTES);
+    let all_parts =
+        UNIT_TARGET_BYTES - 1 + 5 + 5 + MAX_LABELS_BYTES + 5 + 5 + 10 * MAX_ENTRY_ROWS + MAX_COLUMN_BYTES;
+    assert!(all_parts <= MAX_BODY_BYTES, "{all_parts}");
+}
+
+#[test]
 fn times_and_values_of_another_form_are_refused() {
     let decode = |tail: &[u8], count: u64| {
         let mut out = bare(1, 0);
-        out.pop();
+        out.truncate(out.len() - 2);
         out.put_varint(count);
+        out.put_varint(0);
         out.extend_from_slice(tail);
         decode_entry(&out, 0, &mut Vec::new(), &mut Columns::default()).map_err(|e| e.reason)
     };
