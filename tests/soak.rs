@@ -266,6 +266,12 @@ fn round(dir: &Path, n: u64, truth: &Truth, may_fill: bool) {
 #[test]
 fn child() {
     let Ok(orders) = std::env::var(DIR) else { return };
+    // A panic of any thread ends the process: in the engine's own threads it would pass unheard.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
     let (dir, seconds) = orders.rsplit_once('|').unwrap();
     let (dir, seconds): (&Path, u64) = (Path::new(dir), seconds.parse().unwrap());
     let may_fill = std::env::var("SILVERBACK_SOAK_FILLS").is_ok();

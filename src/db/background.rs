@@ -139,7 +139,13 @@ impl Threads {
         for thread in self.0 {
             // A thread that drops the last handle (in an event listener, say) cannot wait for itself.
             if thread.thread().id() != std::thread::current().id() {
-                let _panicked = thread.join();
+                let ended = thread.join();
+                #[cfg(test)]
+                if let (Err(panic), false) = (ended, std::thread::panicking()) {
+                    std::panic::resume_unwind(panic);
+                }
+                #[cfg(not(test))]
+                let _panicked = ended;
             }
         }
     }

@@ -313,7 +313,7 @@ impl Head {
             match archives {
                 // What it replaces counts until it is pruned.
                 true => series.data.replace(edition, data),
-                false => self.shrink(std::mem::replace(&mut series.data, data).all_bytes()),
+                false => self.shrink(series.data.supersede(data)),
             }
         }
         Ok(())

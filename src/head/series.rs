@@ -190,14 +190,27 @@ impl SeriesData {
         self.rare.get_or_insert_default().archive = archive;
     }
 
+    /// Puts edited data in place, of which nobody reads what was there; what was archived before stays. Returns the bytes that are free.
+    pub(crate) fn supersede(&mut self, data: SeriesData) -> u64 {
+        let mut old = std::mem::replace(self, data);
+        let archive = old.rare.as_mut().map(|rare| std::mem::take(&mut rare.archive)).unwrap_or_default();
+        if !archive.is_empty() {
+            self.rare.get_or_insert_default().archive = archive;
+        }
+        old.bytes()
+    }
+
     /// Drops archived data that no reader asks for. A reader sees what the first edition behind its own replaced, so that one
     /// that stays for long keeps one state, however many follow. Returns the bytes that are free.
     pub(crate) fn prune_archive(&mut self, readers: &Readers) -> u64 {
         let Some(rare) = &mut self.rare else { return 0 };
         let (mut since, mut freed) = (0, 0);
         rare.archive.retain(|(replaced_by, data)| {
-            let asked_for = readers.ask_for(since..*replaced_by);
-            since = *replaced_by;
+            // A delete may get to the series ahead of the truncation that began before it: what that replaces then suits nobody
+            // for whom the other is not meant.
+            let suits = since < *replaced_by;
+            let asked_for = suits && readers.ask_for(since..*replaced_by);
+            since = since.max(*replaced_by);
             if !asked_for {
                 freed += data.bytes();
             }
@@ -529,11 +542,6 @@ impl SeriesData {
         let late = std::mem::size_of_val(self.late());
         let bytes = sealed + self.open.allocated_bytes() + late;
         bytes as u64 + SEALED_BYTES.unsigned_abs() * self.sealed().len() as u64
-    }
-
-    /// The same, with what is archived.
-    pub(crate) fn all_bytes(&self) -> u64 {
-        self.bytes() + self.archive().iter().map(|(_, data)| data.bytes()).sum::<u64>()
     }
 
     /// The rows here, late ones included, seen or not.

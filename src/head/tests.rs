@@ -280,6 +280,40 @@ fn churn_keeps_memory_flat() {
     assert_eq!((head.series_count(), head.bytes()), (0, 0));
 }
 
+/// A flush has published its block, a reader comes, then a delete; only then the rows of the flush are taken out of the head.
+#[test]
+fn a_delete_between_a_flush_and_its_truncation_is_not_seen_by_who_came_before_it() {
+    let head = Arc::new(Head::new(options(), 1));
+    let series = head.series(&labels(1)).unwrap();
+    let rows: Vec<Row> = (0..10).map(|t| Row { series, t, v: 1.0 }).collect();
+    commit(&head, 1, &rows);
+    for who_reads in [false, true] {
+        let before = who_reads.then(|| HeadView::new(Arc::clone(&head), head.pin()));
+        let pin = head.pin();
+        let edition = head.next_edition();
+        head.publish_edition(edition);
+        let between = HeadView::new(Arc::clone(&head), head.pin());
+        let expected = read(&between, &[]);
+        assert_eq!(expected.len(), if who_reads { 8 } else { 10 });
+        let gone = if who_reads { 6 } else { 8 };
+        head.delete(&[], TimeRange::new(gone, gone + 2)).unwrap();
+        head.truncate(TimeRange::new(0, 1 + i64::from(who_reads)), &pin, edition).unwrap();
+        drop(pin);
+        for _ in 0..3 {
+            let removed = collect(&head);
+            head.release(&removed);
+            assert_eq!(read(&between, &[]), expected);
+            assert!(before.as_ref().is_none_or(|before| read(before, &[]) == expected));
+        }
+        // Without the two that were deleted, and the one that was flushed.
+        let now = read(&HeadView::new(Arc::clone(&head), head.pin()), &[]);
+        assert_eq!(now.len(), if who_reads { 5 } else { 7 });
+        if !who_reads {
+            commit(&head, 2, &[Row { series, t: 20, v: 1.0 }]);
+        }
+    }
+}
+
 #[test]
 fn what_an_edit_replaces_stays_while_somebody_may_ask_for_it() {
     let limits = series::Limits { chunk_rows: 120, range_ms: 1_000 };
@@ -303,6 +337,9 @@ fn what_an_edit_replaces_stays_while_somebody_may_ask_for_it() {
     assert_eq!(kept(&[1, 2, 3], 3, &[0, 1, 2, 3]), [1, 2, 3, 3]);
     assert_eq!(kept(&[1, 2, 3], 3, &[0]), [1], "the state of edition 1 alone");
     assert_eq!(kept(&[1, 2, 3], 3, &[2]), [3]);
+    // A delete that came to the series ahead of a truncation that began before it.
+    assert_eq!(kept(&[2, 1], 2, &[0]), [1]);
+    assert_eq!(kept(&[2, 1, 3], 3, &[1, 2]), [1, 3]);
     // Edits that come while others are cleaned up: a reader of before them is not among the pinned ones yet.
     for edition in [0, 1] {
         let mut data = archived(&[edition + 1, edition + 2]);

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -72,6 +73,15 @@ fn tell(what: &str, writer: usize, n: i64) {
     let _gone = writeln!(out, "\n{what} {writer} {n}").and_then(|()| out.flush());
 }
 
+/// A panic of any thread ends the process: in the engine's own threads it would pass unheard.
+fn die_of_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
+}
+
 /// What the victim does, if this process is one.
 pub(crate) fn live() {
     let Ok(orders) = std::env::var(ORDERS) else { return };
@@ -79,6 +89,7 @@ pub(crate) fn live() {
     let mut next = || orders.next().unwrap().to_owned();
     let (dir, sync) = (next(), policy(next().parse().unwrap()));
     let from: Vec<i64> = (0..WRITERS).map(|_| next().parse().unwrap()).collect();
+    die_of_panics();
     let db = Db::open(dir, options(sync)).unwrap();
     std::thread::scope(|scope| {
         for (writer, from) in from.into_iter().enumerate() {
@@ -162,7 +173,8 @@ impl Victim {
     pub(crate) fn kill(mut self, oracle: &mut Oracle) {
         self.child.kill().unwrap();
         while self.hear(oracle) {}
-        self.child.wait().unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "a thread of the victim panicked: {status}");
     }
 }
 
