@@ -32,6 +32,7 @@ import = ["silverback/import"]
 [dependencies]
 silverback = { path = "$root", default-features = false, features = [$2] }
 tempfile = "3"
+peak_alloc = "0.3"
 
 [[test]]
 name = "$1"

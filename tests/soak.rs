@@ -16,6 +16,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use peak_alloc::PeakAlloc;
 use silverback::{
     AppendError, Appender, Applied, Columns, Db, Error, ErrorKind, Labels, Options, Selector, SyncPolicy,
 };
@@ -24,9 +25,12 @@ mod mount;
 
 use mount::Mount;
 
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
 /// Tells the child where to work; it is one if this is set.
 const DIR: &str = "SILVERBACK_SOAK_DIR";
-/// Without a limit of address space, and without a look at maps and memory.
+/// Without a limit of address space, and without a look at maps.
 const UNLIMITED: &str = "SILVERBACK_SOAK_UNLIMITED";
 const DISK_BYTES: u64 = 16 << 20;
 /// Descriptors that the child may have open.
@@ -43,6 +47,8 @@ const STEPS: i64 = 10;
 const COMMITS: u64 = 3_000;
 /// How long a writer waits for the head to be flushed; on a full disk it waits in vain.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What the pools of the libraries may keep more or less of from round to round.
+const MEMORY_SLACK_KIB: u64 = 64;
 /// What stays when room is made.
 const RETENTION_MS: i64 = 200_000;
 
@@ -228,14 +234,12 @@ fn stress(db: &Db, dir: &Path, truth: &Truth, may_fill: bool) {
     });
 }
 
-/// Descriptors, maps, and KiB of memory that this process has.
+/// Descriptors, maps, and KiB of memory that this process has. An allocator that counts tells the memory: what the system
+/// reckons to the process depends on what the threads' arenas keep for later.
 fn holdings() -> [u64; 3] {
     let descriptors = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
     let maps = fs::read_to_string("/proc/self/maps").map_or(0, |maps| maps.lines().count() as u64);
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let rss = rss.and_then(|rss| rss.split_whitespace().next()?.parse().ok()).unwrap_or(0);
-    [descriptors, maps, rss]
+    [descriptors, maps, MEMORY.current_usage() as u64 / 1024]
 }
 
 /// One round; whether a full disk was met.
@@ -309,11 +313,11 @@ fn child() {
         late[2]
     );
     assert!(late[0] <= early[0], "descriptors are left behind: {held:?}");
-    // A sanitizer keeps books of its own.
+    // A sanitizer keeps books of its own, in maps of its own.
     if std::env::var(UNLIMITED).is_err() {
         assert!(late[1] <= early[1] + 16, "maps are left behind: {held:?}");
-        assert!(late[2] <= early[2] + early[2] / 4 + 8_192, "memory is left behind: {held:?}");
     }
+    assert!(late[2] <= early[2] + MEMORY_SLACK_KIB, "memory is left behind: {held:?}");
     assert!(!may_fill || load(&truth.refused) >= held.len() as u64, "the disk was never full");
 }
 
