@@ -31,6 +31,8 @@
 //! a varint that is not in its shortest form is refused. `reference` has the slow, obvious
 //! codec on `bitvec` that tests and fuzzing compare with.
 
+use std::sync::Arc;
+
 use crate::error::{DecodeError, DecodeReason};
 use crate::format::cursor::{Reader, Write};
 use crate::model::{Columns, Sample};
@@ -131,7 +133,7 @@ impl Encoder {
     }
 
     /// An encoder without rows and with room for `bytes` of payload.
-    pub(crate) fn with_room(bytes: usize) -> Encoder {
+    fn with_room(bytes: usize) -> Encoder {
         Encoder { buffer: Vec::with_capacity(bytes), ..Encoder::new() }
     }
 
@@ -273,8 +275,18 @@ impl Encoder {
         out
     }
 
+    /// The payload of all rows, in an allocation of its size; the encoder begins anew, in the buffer that it has.
+    pub(crate) fn take_payload(&mut self) -> Arc<[u8]> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.finish(&mut buffer);
+        let payload = Arc::from(buffer.as_slice());
+        buffer.clear();
+        *self = Encoder { buffer, ..Encoder::new() };
+        payload
+    }
+
     /// The payload of all rows; copied only if the buffer has much room left.
-    pub(crate) fn into_payload(mut self) -> Vec<u8> {
+    fn into_payload(mut self) -> Vec<u8> {
         let mut out = std::mem::take(&mut self.buffer);
         self.finish(&mut out);
         if out.capacity() - out.len() > out.len() / 8 {
@@ -597,5 +609,9 @@ fn check_round_trip(rows: &Columns) {
     }
     assert_eq!(encoder.payload_bytes(), payload.len());
     assert_eq!(encoder.payload(), payload, "with a pause");
-    assert_eq!(encoder.into_payload(), payload, "given away");
+    let (buffer, last) = (encoder.allocated_bytes(), encoder.last());
+    assert_eq!(*encoder.take_payload(), *payload, "taken");
+    assert!(encoder.rows() == 0 && encoder.last().is_none() && encoder.allocated_bytes() >= buffer);
+    last.into_iter().for_each(|last| encoder.append(last.t, last.v));
+    assert_eq!(encoder.payload(), last.map_or_else(|| encode(&[], &[]), |last| encode(&[last.t], &[last.v])));
 }

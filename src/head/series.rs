@@ -336,27 +336,21 @@ impl SeriesData {
         self.drop_rare();
     }
 
-    /// Begins a chunk at `t`, with room for what the one before it took; returns the bytes that memory grew by.
+    /// Begins a chunk at `t`; returns the bytes that memory grew by.
     #[cold]
     fn begin_chunk(&mut self, t: i64, range_ms: i64) -> i64 {
-        // A little more, so that it seldom grows; a chunk that is sealed gives back what is above an eighth.
-        let room = self.open.payload_bytes() * 17 / 16 + 8;
-        let mut grown = 0;
-        if self.open.rows() > 0 {
-            grown = self.seal();
-            self.open = gorilla::Encoder::with_room(room);
-        }
+        let grown = if self.open.rows() > 0 { self.seal() } else { 0 };
         self.open_end_t = t.div_euclid(range_ms).saturating_add(1).saturating_mul(range_ms);
-        grown + signed(self.open.allocated_bytes())
+        grown
     }
 
-    /// Closes the open chunk, which has rows; returns the bytes that memory grew by.
+    /// Closes the open chunk, which has rows; the next one gets its buffer. Returns the bytes that memory grew by.
     fn seal(&mut self) -> i64 {
-        let open = std::mem::take(&mut self.open);
-        let (rows, before) = (open.rows(), open.allocated_bytes());
-        let (min_t, max_t) = open.first_t().zip(open.last().map(|s| s.t)).unwrap_or_default();
-        let payload: Arc<[u8]> = open.into_payload().into();
-        let grown = SEALED_BYTES + signed(payload.len()) - signed(before);
+        let (rows, before) = (self.open.rows(), self.open.allocated_bytes());
+        let (min_t, max_t) = self.open.first_t().zip(self.open.last().map(|s| s.t)).unwrap_or_default();
+        let payload = self.open.take_payload();
+        let grown =
+            SEALED_BYTES + signed(payload.len()) + signed(self.open.allocated_bytes()) - signed(before);
         let all = &mut self.past.get_or_insert_default().sealed;
         if all.len() == all.capacity() {
             // A head holds a few chunks of a series, and millions of series: room for two, or a quarter.
@@ -499,6 +493,7 @@ impl SeriesData {
         if kept > 0 {
             self.open = encoder;
             self.seal();
+            self.open = gorilla::Encoder::new();
             self.next_row += kept;
         }
         Ok(rows.len() as u64 - kept)

@@ -15,6 +15,7 @@ use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::SampleSink;
 use super::spellings::{SPELLING_BYTES, Spellings};
@@ -130,9 +131,11 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         self.passed.get_mut(place).is_some_and(|passed| std::mem::replace(passed, part) == part)
     }
 
-    /// Lets a series pass: its number is valid until the next one is let pass, adopted or inserted.
+    /// Lets a series pass: its number is valid until the next one is let pass, or, if it is adopted or inserted meanwhile, as theirs is.
     pub(crate) fn pass<S: SampleSink<Series = Id>>(&mut self, series: Id, sink: &mut S) -> Result<Local> {
-        self.end_passing(sink)?;
+        if self.passing.and_then(|local| self.known.get(local.0)).is_some_and(|known| known.waiting > 0) {
+            self.flush(sink)?;
+        }
         if let Some(&known) = self.locals.get(&series) {
             return Ok(known);
         }
@@ -143,14 +146,6 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
             None => self.known.push(Known { series, waiting: 0 }),
         }
         Ok(local)
-    }
-
-    /// Hands on the samples of the series that passes, before others of it that may come by another way.
-    pub(crate) fn end_passing<S: SampleSink<Series = Id>>(&mut self, sink: &mut S) -> Result<()> {
-        match self.passing.and_then(|local| self.known.get(local.0)) {
-            Some(known) if known.waiting > 0 => self.flush(sink),
-            _ => Ok(()),
-        }
     }
 
     fn spellings(&mut self, spelling: Spelling) -> &mut Spellings {
@@ -168,15 +163,20 @@ impl<Id: Copy + Eq + Hash> Columns<Id> {
         foretold.map_or_else(|| self.plain.find(raw), Ok)
     }
 
-    /// The series, whether it is known or not; no spelling of it becomes known.
+    /// The series, whether it is known or not; no spelling of it becomes known. One that passes keeps its number, so that what
+    /// waits of it stays ahead of what comes.
     pub(crate) fn adopt(&mut self, series: Id) -> Local {
-        let next = Local(self.known.len());
-        let local = *self.locals.entry(series).or_insert(next);
-        if local == next {
+        let unknown = match self.locals.entry(series) {
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(unknown) => unknown,
+        };
+        self.known_bytes += SERIES_OVERHEAD_BYTES;
+        let passes = |local: &Local| self.known.get(local.0).is_some_and(|known| known.series == series);
+        let local = self.passing.take_if(|local| passes(local)).unwrap_or_else(|| {
             self.known.push(Known { series, waiting: 0 });
-            self.known_bytes += SERIES_OVERHEAD_BYTES;
-        }
-        local
+            Local(self.known.len() - 1)
+        });
+        *unknown.insert(local)
     }
 
     /// Counts bytes that something else keeps for as long as the series are known.
@@ -349,6 +349,23 @@ mod tests {
         columns.extend(one, &many, &values, &mut sink).unwrap();
         columns.flush(&mut sink).unwrap();
         assert_eq!(sink.0, [(2, many.clone()), (1, vec![5]), (1, many)]);
+    }
+
+    #[test]
+    fn a_series_that_passes_and_becomes_known_keeps_its_order() {
+        let (mut columns, mut sink) = (Columns::new(1 << 20), Calls::default());
+        let passing = columns.pass(1, &mut sink).unwrap();
+        columns.push(passing, 5, 5.0);
+        assert_eq!(columns.adopt(2).number(), 1);
+        let known = columns.adopt(1);
+        let many: Vec<i64> = (10..10 + DIRECT_SAMPLES as i64).collect();
+        let values: Vec<f64> = many.iter().map(|&t| t as f64).collect();
+        columns.extend(known, &many, &values, &mut sink).unwrap();
+        columns.push(known, 30, 30.0);
+        let next = columns.pass(3, &mut sink).unwrap();
+        columns.push(next, 40, 40.0);
+        columns.flush(&mut sink).unwrap();
+        assert_eq!(sink.0, [(1, vec![5]), (1, many), (1, vec![30]), (3, vec![40])]);
     }
 
     #[test]

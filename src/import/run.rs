@@ -159,7 +159,6 @@ impl<'a, S: SampleSink> Run<'a, S> {
         if passing {
             return self.columns.pass(series, self.sink).map(Some);
         }
-        self.columns.end_passing(self.sink)?;
         let local = self.columns.insert(unknown, series);
         if let Some(presence) = &mut self.presence {
             self.columns.charge(presence.know(local, &labels));
@@ -170,7 +169,6 @@ impl<'a, S: SampleSink> Run<'a, S> {
     /// The series of a label set, for a sample of which there are no bytes.
     pub(crate) fn adopt(&mut self, labels: &Labels) -> Result<Local> {
         let series = self.series(labels)?;
-        self.columns.end_passing(self.sink)?;
         Ok(self.columns.adopt(series))
     }
 
