@@ -526,10 +526,15 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_an_example() {
-        for command in Args::command().get_subcommands() {
+    fn every_command_has_an_example_and_lines_that_fit() {
+        let mut commands: Vec<clap::Command> = Args::command().get_subcommands().cloned().collect();
+        while let Some(command) = commands.pop() {
             let help = command.get_long_about().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example"), "{}: {help}", command.get_name());
+            // Terminals have 100 columns, or clap takes them to have so many.
+            let wide = help.lines().find(|line| line.chars().count() > 100);
+            assert_eq!(wide, None, "{}", command.get_name());
+            commands.extend(command.get_subcommands().cloned());
         }
     }
 }

@@ -9,14 +9,16 @@ use crate::args::DbArg;
 
 /// Measure this engine on this machine, with data that it makes
 ///
-/// Each benchmark is a process of its own, from its start to the close of the database; what has to be there before is
-/// made by another process, which is not measured. It needs a directory that is empty or not there, leaves the
-/// database in it, and afterwards reads back what should be there: a wrong answer is exit code 1. The data is a
-/// function of the options: the same on every machine, for every run.
+/// Each benchmark is a process of its own, from its start to the close of the database;
+/// what has to be there before is made by another process, which is not measured. It needs
+/// a directory that is empty or not there, leaves the database in it, and afterwards reads
+/// back what should be there: a wrong answer is exit code 1. The data is a function of the
+/// options: the same on every machine, for every run.
 ///
-/// CPU is that of all threads, user and system; the peak of memory is the resident set, files mapped
-/// included, as Linux tells it. The data was just written and is in the system's cache: no benchmark measures a disk's
-/// reads. Compare runs on a quiet machine, several of them, by CPU seconds where it is not quiet.
+/// CPU is that of all threads, user and system; the peak of memory is the resident set,
+/// files mapped included, as Linux tells it. The data was just written and is in the
+/// system's cache: no benchmark measures a disk's reads. Compare runs on a quiet machine,
+/// several of them, by CPU seconds where it is not quiet.
 ///
 /// Example: silverback bench write --db /tmp/bench --sync never --json
 #[derive(Debug, clap::Args)]
@@ -32,18 +34,20 @@ pub(crate) enum What {
     Write(Write),
     /// Import a dump of OpenMetrics
     ///
-    /// Measures reading and parsing a dump that is made beside the directory (DIR.dump.om, removed afterwards), sorting, and
-    /// writing blocks; series by series, as dumps are. Does not measure unpacking, nor many files, nor samples that are
-    /// late, rejected, or in the store already.
+    /// Measures reading and parsing a dump that is made beside the directory (DIR.dump.om,
+    /// removed afterwards), sorting, and writing blocks; series by series, as dumps are. Does
+    /// not measure unpacking, nor many files, nor samples that are late, rejected, or in the
+    /// store already.
     ///
     /// Example: silverback bench import --db /tmp/bench --series 10000 --scrapes 240
     #[command(verbatim_doc_comment)]
     Import(Run),
     /// Select series by matchers of all kinds, and read them
     ///
-    /// Measures, in one block that is in the system's cache: the time to list the selected series with their labels
-    /// (the median and the longest of several runs), and to decode all their samples once. Does not measure the head,
-    /// many blocks, several readers at once, or PromQL, which there is none of.
+    /// Measures, in one block that is in the system's cache: the time to list the selected
+    /// series with their labels (the median and the longest of several runs), and to decode all
+    /// their samples once. Does not measure the head, many blocks, several readers at once, or
+    /// PromQL, which there is none of.
     ///
     /// Example: silverback bench query --db /tmp/bench --series 100000
     #[command(verbatim_doc_comment)]
@@ -52,9 +56,10 @@ pub(crate) enum What {
     History(History),
     /// Flush the head into blocks and merge them
     ///
-    /// Measures opening a database whose samples are all in the log, flushing 2 h blocks from it, and merging those; each
-    /// of the three with its own figures, reading back, publishing and clean-up included; how many bytes were written for each
-    /// that was flushed, and the most that one merge's inputs and result took. Does not measure deletes, retention, or
+    /// Measures opening a database whose samples are all in the log, flushing 2 h blocks from
+    /// it, and merging those; each of the three with its own figures, reading back, publishing
+    /// and clean-up included; how many bytes were written for each that was flushed, and the
+    /// most that one merge's inputs and result took. Does not measure deletes, retention, or
     /// appending meanwhile.
     ///
     /// Example: silverback bench compact --db /tmp/bench --series 2000 --scrapes 3000
@@ -63,8 +68,9 @@ pub(crate) enum What {
     Merge(Merge),
     /// Open a database after a crash
     ///
-    /// Measures opening what a process left that ended without a word, with all samples in the log: how long until the
-    /// first query can be asked. Does not measure blocks, nor a power cut: the log is in the system's cache, whole.
+    /// Measures opening what a process left that ended without a word, with all samples in the
+    /// log: how long until the first query can be asked. Does not measure blocks, nor a power
+    /// cut: the log is in the system's cache, whole.
     ///
     /// Example: silverback bench recover --db /tmp/bench --churn 10
     #[command(verbatim_doc_comment)]
@@ -78,15 +84,17 @@ pub(crate) enum What {
 
 /// Append and commit
 ///
-/// Measures what a service does: samples by cached reference, in commits of --batch, into head and log; the log's
-/// bytes, memory by series (bytes_per_series is the peak by the number of series), and how long commits take
-/// (commit_p50_us and on, in microseconds; first_commit_… are those that make series). CPU of the appending threads alone is
-/// append_cpu_s. With --maintain a full head is waited for (waits says how often). With --labels it takes the
-/// steps of `promtool tsdb bench write`: label sets from the file, 30 s between scrapes, values that grow by 1,000,
-/// shards of a batch of series, all shards for 100 scrapes before the next 100. Making or reading the label sets and
-/// computing the values is in the figures, since it happens in the same process. Does not measure looking up series by
-/// labels, but for the first sample of each; nor flushing to blocks, but with --maintain: otherwise all samples stay in the
-/// head.
+/// Measures what a service does: samples by cached reference, in commits of --batch, into
+/// head and log; the log's bytes, memory by series (bytes_per_series is the peak by the
+/// number of series), and how long commits take (commit_p50_us and on, in microseconds;
+/// first_commit_… are those that make series). CPU of the appending threads alone is
+/// append_cpu_s. With --maintain a full head is waited for (waits says how often). With
+/// --labels it takes the steps of `promtool tsdb bench write`: label sets from the file, 30
+/// s between scrapes, values that grow by 1,000, shards of a batch of series, all shards
+/// for 100 scrapes before the next 100. Making or reading the label sets and computing the
+/// values is in the figures, since it happens in the same process. Does not measure looking
+/// up series by labels, but for the first sample of each; nor flushing to blocks, but with
+/// --maintain: otherwise all samples stay in the head.
 ///
 /// Examples:
 ///   silverback bench write --db /tmp/bench --sync each-commit --churn 5
@@ -128,13 +136,16 @@ pub(crate) struct Write {
 
 /// Find series among millions
 ///
-/// The series are those of the benchmark of Prometheus's index (tsdb/querier_bench_test.go): labels i, n, j; values of 40
-/// bytes and more; for each value of i 50 series, or --per-value. Each has one sample. With --blocks they lie in so many
-/// blocks, a value of i in one of them. Measures, for each of some twenty selectors: ids, the time until the first series is
-/// there, which is when all numbers of series are known; and all, until every series was given out, with labels and the
-/// places of its chunks. Each for a newly opened database (cold: its files are in the system's cache) and again (warm): the
-/// median by CPU of all threads, and the 99th percentile of the wall; --json has the wall's median, too. Then the values
-/// of i, one by one and as strings, and how soon wide selections end once they are cancelled. Counts are checked. Does not
+/// The series are those of the benchmark of Prometheus's index
+/// (tsdb/querier_bench_test.go): labels i, n, j; values of 40 bytes and more; for each
+/// value of i 50 series, or --per-value. Each has one sample. With --blocks they lie in so
+/// many blocks, a value of i in one of them. Measures, for each of some twenty selectors:
+/// ids, the time until the first series is there, which is when all numbers of series are
+/// known; and all, until every series was given out, with labels and the places of its
+/// chunks. Each for a newly opened database (cold: its files are in the system's cache) and
+/// again (warm): the median by CPU of all threads, and the 99th percentile of the wall;
+/// --json has the wall's median, too. Then the values of i, one by one and as strings, and
+/// how soon wide selections end once they are cancelled. Counts are checked. Does not
 /// measure samples or the head.
 ///
 /// Examples:
@@ -168,10 +179,11 @@ pub(crate) struct Select {
 
 /// Look at a long retention
 ///
-/// Loads months of real-looking values into blocks of the highest level, and measures: their size, opening, reading all samples
-/// of one series, and reading an hour of all series, at the end and in the middle; the median by CPU of all threads and the 99th
-/// percentile of the wall. Counts are checked. Compare runs with --months 1, 6 and 12: an hour should cost the same in each. Does
-/// not measure the head, the log, or merging.
+/// Loads months of real-looking values into blocks of the highest level, and measures:
+/// their size, opening, reading all samples of one series, and reading an hour of all
+/// series, at the end and in the middle; the median by CPU of all threads and the 99th
+/// percentile of the wall. Counts are checked. Compare runs with --months 1, 6 and 12: an
+/// hour should cost the same in each. Does not measure the head, the log, or merging.
 ///
 /// Example: silverback bench history --db /tmp/bench --series 1000 --months 12 --interval 60
 #[derive(Debug, clap::Args)]
@@ -201,10 +213,11 @@ pub(crate) struct History {
 
 /// Merge blocks into one
 ///
-/// Measures opening a database of some blocks, one merge of all of them, the result's being read back included, and closing. The
-/// blocks come one after the other and are of columns, as earlier merges leave them, so that most of it is copied; with --overlap
-/// their rows take turns, and are as a load wrote them. The peak of memory is that of the merge, mapped files included. Does not
-/// measure flushes, deletes, or appending meanwhile.
+/// Measures opening a database of some blocks, one merge of all of them, the result's being
+/// read back included, and closing. The blocks come one after the other and are of columns,
+/// as earlier merges leave them, so that most of it is copied; with --overlap their rows
+/// take turns, and are as a load wrote them. The peak of memory is that of the merge,
+/// mapped files included. Does not measure flushes, deletes, or appending meanwhile.
 ///
 /// Examples:
 ///   silverback bench merge --db /tmp/bench --series 10000 --samples 5000
