@@ -24,8 +24,8 @@ use crate::model::{Cancel, Lsn, TimeRange};
 use crate::source::Source;
 use crate::wal;
 
-/// Series without rows that leave together.
-const COLLECTED_SERIES: usize = 4_096;
+/// How many series, or pairs, the log forgets under one lock.
+const FORGOTTEN_AT_ONCE: usize = 4_096;
 
 /// How much a call of maintenance should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,14 +257,17 @@ impl Shared {
     fn collect_head(&self) {
         let Some(writer) = &self.writer else { return };
         let empty = self.head.collect();
+        let removed = self.head.remove(&empty.slots, empty.safe);
         // Not all under one lock: commits go on between.
-        for slots in empty.slots.chunks(COLLECTED_SERIES) {
-            let removed = self.head.remove(slots, empty.safe);
+        for slots in removed.slots.chunks(FORGOTTEN_AT_ONCE) {
             let mut state = writer.lock();
-            removed.slots.iter().for_each(|&slot| state.wal.forget(slot));
-            removed.pairs.iter().for_each(|&pair| state.wal.forget_pair(pair));
-            self.head.release(&removed);
+            slots.iter().for_each(|&slot| state.wal.forget(slot));
         }
+        for pairs in removed.pairs.chunks(FORGOTTEN_AT_ONCE) {
+            let mut state = writer.lock();
+            pairs.iter().for_each(|&pair| state.wal.forget_pair(pair));
+        }
+        self.head.release(&removed);
         self.head.tighten();
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct HeadIndex {
     free: Vec<u32>,
 }
 
-/// What a collection took: free again after [`HeadIndex::release`].
+/// What a collection took: free again after [`Head::release`](super::Head::release).
 #[derive(Debug, Default)]
 pub(crate) struct Removed {
     /// The slots of the series.
@@ -101,31 +101,47 @@ impl HeadIndex {
         Some((slot, generation))
     }
 
-    /// Forgets series. Slots and pairs are free only after [`release`](HeadIndex::release).
-    pub(crate) fn remove(&mut self, slots: Vec<u32>) -> Removed {
-        let mut pairs = Vec::new();
-        for &slot in &slots {
+    /// Forgets the labels of series, and adds the numbers of their pairs to `pairs`; says how many they were. In the postings
+    /// the slots stay until they [leave](HeadIndex::leave_pairs) them, and are free only after [`release`](HeadIndex::release).
+    pub(crate) fn forget(&mut self, slots: &[u32], pairs: &mut RoaringBitmap) -> usize {
+        let mut places = 0;
+        for &slot in slots {
             if let Some((labels, _)) = self.labels_of(slot) {
                 self.by_labels.remove(self.hash(&labels), slot);
-                pairs.extend_from_slice(self.sets.of(slot));
+                let numbers = self.sets.of(slot);
+                places += numbers.len();
+                pairs.extend(numbers);
                 self.sets.clear(slot);
             }
         }
-        let pairs = self.postings.remove(&slots.iter().copied().collect(), pairs);
-        Removed { slots, pairs }
+        places
+    }
+
+    /// Takes slots from the postings of pairs: see [`MemIndex::leave_pairs`].
+    pub(crate) fn leave_pairs(
+        &mut self,
+        slots: &RoaringBitmap,
+        pairs: impl Iterator<Item = u32>,
+    ) -> Vec<u32> {
+        self.postings.leave_pairs(slots, pairs)
+    }
+
+    /// Takes slots from the postings of names: see [`MemIndex::leave_names`].
+    pub(crate) fn leave_names(&mut self, slots: &RoaringBitmap, places: usize) {
+        self.postings.leave_names(slots, places);
     }
 
     /// Frees slots for the next generation, and numbers of pairs; a slot whose generations are used up is retired.
-    pub(crate) fn release(&mut self, removed: &Removed) {
+    pub(crate) fn release(&mut self, slots: &[u32], pairs: &[u32]) {
         // The smallest ones are given out first.
-        for &slot in removed.slots.iter().rev() {
+        for &slot in slots.iter().rev() {
             let Some(generation) = self.generations.get_mut(slot as usize) else { continue };
             if let Some(next) = generation.checked_add(1) {
                 *generation = next;
                 self.free.push(slot);
             }
         }
-        self.postings.release(&removed.pairs);
+        self.postings.release(pairs);
     }
 
     /// The bytes of label sets, pairs and postings, roughly.
@@ -234,12 +250,15 @@ mod tests {
             assert_eq!(insert(&mut index, n), (n, 0));
             assert_eq!(index.labels_of(n), Some((set(n), 0)));
         }
-        let removed = index.remove(vec![3, 5]);
-        assert_eq!((removed.slots.len(), removed.pairs.len()), (2, 2));
+        let (slots, mut pairs) = ([3, 5], RoaringBitmap::new());
+        assert_eq!(index.forget(&slots, &mut pairs), 6);
+        let gone = index.leave_pairs(&slots.into_iter().collect(), pairs.iter());
+        index.leave_names(&slots.into_iter().collect(), 6);
+        assert_eq!((pairs.len(), gone.len()), (4, 2), "m and dc=1 stay");
         assert_eq!((index.find(index.hash(&set(3)), &set(3)), index.labels_of(3)), (None, None));
         let numbers = index.sets.numbers.len();
         assert_eq!(insert(&mut index, 20), (10, 0), "not released yet");
-        index.release(&removed);
+        index.release(&slots, &gone);
         assert_eq!((insert(&mut index, 21), insert(&mut index, 23)), ((3, 1), (5, 1)));
         assert_eq!(index.sets.numbers.len(), numbers + 3, "three sets, of which two in free places");
         for (slot, n) in [(3, 21), (5, 23), (10, 20), (9, 9)] {
@@ -248,5 +267,26 @@ mod tests {
         }
         assert_eq!(index.exact("slot", "21").unwrap().into_iter().collect::<Vec<_>>(), [3]);
         assert_eq!(index.exact("slot", "3").unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_series_that_comes_back_while_it_leaves_keeps_its_pairs() {
+        let mut index = HeadIndex::default();
+        let labels = labels!("m", "job" => "a").unwrap();
+        let hash = index.hash(&labels);
+        let (old, _) = index.insert(hash, &labels).unwrap();
+        let mut pairs = RoaringBitmap::new();
+        let places = index.forget(&[old], &mut pairs);
+        let (new, _) = index.insert(hash, &labels).unwrap();
+        let slots = RoaringBitmap::from_iter([old]);
+        assert!(index.leave_pairs(&slots, pairs.iter()).is_empty());
+        index.leave_names(&slots, places);
+        for value in ["a", ""] {
+            assert_eq!(index.exact("job", value).unwrap(), RoaringBitmap::from_iter([new]), "{value:?}");
+        }
+        assert_eq!(
+            (index.slots(), index.find(hash, &labels)),
+            (RoaringBitmap::from_iter([new]), Some((new, 0)))
+        );
     }
 }

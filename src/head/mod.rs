@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use roaring::RoaringBitmap;
+
 use crate::error::{AppendError, Error, Result};
 use crate::model::{Cancel, Labels, Lsn, Matcher, Metadata, SeriesRef, TimeRange};
 use crate::postings;
@@ -99,6 +101,9 @@ struct Hull {
     newest_t: Option<i64>,
 }
 
+/// Series that leave under one lock of the index, and lists that they leave: who makes a series waits.
+const LOCKED_SERIES: usize = 4_096;
+const LOCKED_LISTS: usize = 256;
 const NOTHING: TimeRange = TimeRange::new(0, 0);
 
 impl SeriesRef {
@@ -342,9 +347,9 @@ impl Head {
     }
 
     /// Removes series that are still empty, and were not asked for since. Says what is free now, once it is
-    /// [released](Head::release).
+    /// [released](Head::release). Not all under one lock: commits and readers go on between, and may meet a series that has left
+    /// still in a list of postings.
     pub(crate) fn remove(&self, slots: &[u32], safe: u32) -> Removed {
-        let mut index = self.index.write();
         let leaves = |slot: &u32| {
             let Some(shard) = self.shard(*slot) else { return false };
             let left = shard.write().leave_if(*slot, |s| s.is_empty() && s.touched < safe);
@@ -354,16 +359,43 @@ impl Head {
             }
             left
         };
-        let slots = slots.iter().copied().filter(leaves).collect();
-        let before = index.memory_bytes();
-        let removed = index.remove(slots);
-        self.shrink(before.saturating_sub(index.memory_bytes()));
+        let (mut removed, mut pairs, mut places) = (Removed::default(), RoaringBitmap::new(), 0);
+        for slots in slots.chunks(LOCKED_SERIES) {
+            let mut index = self.index.write();
+            let leaving: Vec<u32> = slots.iter().copied().filter(leaves).collect();
+            places += index.forget(&leaving, &mut pairs);
+            removed.slots.extend(leaving);
+        }
+        if removed.slots.is_empty() {
+            return removed;
+        }
+        let slots = removed.slots.iter().copied().collect();
+        let mut pairs = pairs.into_iter().peekable();
+        while pairs.peek().is_some() {
+            let some = pairs.by_ref().take(LOCKED_LISTS);
+            removed.pairs.extend(self.shrink_index(|index| index.leave_pairs(&slots, some)));
+        }
+        self.shrink_index(|index| index.leave_names(&slots, places));
         removed
+    }
+
+    /// Edits the index, and counts what it gives back.
+    fn shrink_index<T>(&self, edit: impl FnOnce(&mut HeadIndex) -> T) -> T {
+        let mut index = self.index.write();
+        let before = index.memory_bytes();
+        let done = edit(&mut index);
+        self.shrink(before.saturating_sub(index.memory_bytes()));
+        done
     }
 
     /// Gives slots and numbers of label pairs back for new series, once the log has forgotten them.
     pub(crate) fn release(&self, removed: &Removed) {
-        self.index.write().release(removed);
+        for slots in removed.slots.rchunks(LOCKED_SERIES) {
+            self.index.write().release(slots, &[]);
+        }
+        for pairs in removed.pairs.chunks(LOCKED_SERIES) {
+            self.index.write().release(&[], pairs);
+        }
     }
 
     /// A batch begins: series that it asks for by labels stay until it ends.

@@ -10,7 +10,7 @@
 //! Slots that are used again come out of order: they go to a bitmap.
 //!
 //! **Cost.** 16 bytes; 2 bytes and more for each closed run. To add an id at the end takes constant time, elsewhere
-//! that of the bitmap; removal builds the list anew.
+//! that of the bitmap; removal goes through all runs, however many ids they are.
 
 use roaring::RoaringBitmap;
 
@@ -67,13 +67,26 @@ impl Ids {
         rest.closed_end = end;
     }
 
-    /// Removes ids: a list that had some is built anew.
+    /// Removes ids. A list that had some is built anew, run by run.
     pub(super) fn remove_all(&mut self, ids: &RoaringBitmap) {
+        if self.rest.is_none() && ids.contains_range(self.start..self.end) {
+            *self = Ids::default();
+            return;
+        }
         let mut all = RoaringBitmap::new();
         self.unite_into(&mut all);
+        if all.is_disjoint(ids) {
+            return;
+        }
         all -= ids;
         *self = Ids::default();
-        all.iter().for_each(|id| self.insert(id));
+        let mut left = all.iter();
+        while let Some(run) = left.next_range() {
+            if !self.is_empty() {
+                self.close();
+            }
+            (self.start, self.end) = (*run.start(), run.end().saturating_add(1));
+        }
         if let Some(rest) = &mut self.rest {
             rest.closed.shrink_to_fit();
         }

@@ -13,7 +13,8 @@
 //! Values are sorted, so that a prefix is a range. Numbers of pairs that are gone are given out again after [`MemIndex::release`], so that who remembers
 //! something by number can forget it before.
 //!
-//! Invariants: `all` of a name is the union of its pairs; no pair and no name is without series.
+//! Invariants: `all` of a name is the union of its pairs; no pair and no name is without series. Series leave in steps, with other work between:
+//! the lists of their pairs first, those of names last.
 //! Cost: to insert a set takes a comparison or a hash for each of its pairs, and an addition to each list (see
 //! `ids`); a pair that is new, about 120 bytes and twice its text.
 
@@ -140,44 +141,37 @@ impl MemIndex {
         number
     }
 
-    /// Removes series whose pairs these are (unsorted, repeated). Answers with the numbers of pairs that no series has any
-    /// more: they are given out again after [`release`](MemIndex::release).
-    pub(crate) fn remove(&mut self, ids: &RoaringBitmap, mut pairs: Vec<u32>) -> Vec<u32> {
-        let places = pairs.len() * PLACE_BYTES;
-        self.memory_bytes = self.memory_bytes.saturating_sub(places);
-        pairs.sort_unstable();
-        pairs.dedup();
-        self.all.remove_all(ids);
-        let mut names = BTreeSet::new();
-        pairs.retain(|number| {
-            let Some(pair) = self.pairs.get_mut(*number as usize) else { return false };
+    /// Takes series from the lists of these pairs. Answers with the numbers of pairs that no series has any more: they are given
+    /// out again after [`release`](MemIndex::release). The lists of names have the series until [`leave_names`](MemIndex::leave_names).
+    pub(crate) fn leave_pairs(&mut self, ids: &RoaringBitmap, pairs: impl Iterator<Item = u32>) -> Vec<u32> {
+        let mut gone = Vec::new();
+        for number in pairs {
+            let Some(pair) = self.pairs.get_mut(number as usize) else { continue };
             pair.ids.remove_all(ids);
-            names.insert(pair.name);
-            pair.ids.is_empty()
-        });
-        for number in &pairs {
-            let Some(pair) = self.pairs.get_mut(*number as usize) else { continue };
+            if !pair.ids.is_empty() {
+                continue;
+            }
             let text = std::mem::take(&mut pair.text);
-            self.by_text.remove(self.hasher.hash_one(&*text), *number);
+            self.by_text.remove(self.hasher.hash_one(&*text), number);
             self.memory_bytes = self.memory_bytes.saturating_sub(PAIR_BYTES + 2 * text.len());
             if let (Some(name), Some((_, value))) = (self.names.get_mut(pair.name as usize), pair_of(&text)) {
                 name.values.remove(value);
             }
+            gone.push(number);
         }
-        for number in names {
-            self.shrink_name(number, ids);
-        }
-        pairs
+        gone
     }
 
-    /// Takes ids from a name, which goes if it has no value any more.
-    fn shrink_name(&mut self, number: u32, ids: &RoaringBitmap) {
-        let Some(name) = self.names.get_mut(number as usize) else { return };
-        name.all.remove_all(ids);
-        if name.values.is_empty() {
-            let gone = std::mem::take(name);
-            self.by_name.remove(&gone.text);
-            self.free_names.push(number);
+    /// Takes series that have left the lists of their pairs, so many pairs in all, from those of names, and of all series.
+    pub(crate) fn leave_names(&mut self, ids: &RoaringBitmap, places: usize) {
+        self.memory_bytes = self.memory_bytes.saturating_sub(places * PLACE_BYTES);
+        self.all.remove_all(ids);
+        for (number, name) in (0..).zip(&mut self.names).filter(|(_, name)| !name.text.is_empty()) {
+            name.all.remove_all(ids);
+            if name.values.is_empty() {
+                self.by_name.remove(&std::mem::take(name).text);
+                self.free_names.push(number);
+            }
         }
     }
 

@@ -259,17 +259,25 @@ fn lists_grow_and_shrink_through_all_their_forms() {
     assert_eq!((index.series_count(), index.pair_count()), (100, 101));
     for id in 0..100 {
         assert!(index.memory_bytes() > 0);
-        let gone = index.remove(&RoaringBitmap::from_iter([id]), pairs[id as usize].clone());
+        let gone = remove(&mut index, id, pairs[id as usize].clone());
         assert_eq!(gone.len(), if id == 99 { 2 } else { 1 }, "job=x stays until the last");
         index.release(&gone);
         assert_eq!(ids(&index), (id + 1..100).collect::<Vec<_>>());
         assert_eq!(index.exact("id", &id.to_string()).unwrap().len(), 0);
     }
     assert_eq!((index.series_count(), index.pair_count(), index.memory_bytes()), (0, 0, 0));
-    let again = index.insert(7, &shared(7));
+    let again = index.insert(7, &shared(7)).to_vec();
     assert!(again.iter().all(|number| *number < 101), "numbers are given out again: {again:?}");
-    index.remove(&RoaringBitmap::from_iter([7]), (0..101).collect());
+    remove(&mut index, 7, again);
     assert_eq!(index.names().count(), 0);
+}
+
+/// Removes a series that has these pairs; the numbers of those that are gone with it.
+fn remove(index: &mut MemIndex, id: u32, pairs: Vec<u32>) -> Vec<u32> {
+    let (ids, places) = (RoaringBitmap::from_iter([id]), pairs.len());
+    let gone = index.leave_pairs(&ids, pairs.into_iter());
+    index.leave_names(&ids, places);
+    gone
 }
 
 fn any_labels() -> impl Strategy<Value = Labels> {
@@ -324,7 +332,7 @@ proptest! {
         for &id in removed.iter().filter(|id| **id < series.len()) {
             let mut pairs = index.insert(id as u32, &series[id]).to_vec();
             pairs.reverse();
-            index.remove(&RoaringBitmap::from_iter([id as u32]), pairs);
+            remove(&mut index, id as u32, pairs);
         }
         let naive: RoaringBitmap = (0..series.len() as u32)
             .filter(|id| !removed.contains(&(*id as usize)))
