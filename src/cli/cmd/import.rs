@@ -24,11 +24,9 @@ pub(crate) fn run(args: &Import, context: &Context) -> Result<u8, Failure> {
     if args.memory < 8 << 20 {
         return Err(Failure::usage("--memory must be at least 8M"));
     }
-    // A sixteenth for the program itself and its threads; a quarter of the rest for what is read and not handed on yet, the
-    // others for sorting.
-    let memory = args.memory - args.memory / 16;
-    let reading = memory / 4;
-    let db_options = context.options().create(true).bulk_memory(memory - reading);
+    // A quarter for what is read and not handed on yet, a sixteenth for the program itself and its threads, the rest for sorting.
+    let (reading, own) = (args.memory / 4, args.memory / 16);
+    let db_options = context.options().create(true).bulk_memory(args.memory - reading - own);
     let options = options(args).memory_bytes(usize::try_from(reading).unwrap_or(usize::MAX));
     let opened = context.write_with(&args.db.dir, db_options)?;
     let bar = bar(context, total_bytes(&places));
