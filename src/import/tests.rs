@@ -153,21 +153,6 @@ fn samples_of_a_series_come_in_the_order_of_the_input_however_it_is_spelled() {
     assert_eq!(sink.of(&[("__name__", "b")]).len(), 12);
 }
 
-/// A spelling that passed before becomes known while samples of another spelling that passes wait.
-#[test]
-fn what_passed_comes_before_more_of_it_by_a_spelling_that_comes_again() {
-    let rows = |spelling: &str, values: std::ops::Range<i64>| {
-        values.map(|v| format!("{spelling} {v} {}000\n", v % 5)).collect::<String>()
-    };
-    let (one, other) = ("a{x=\"1\"}", "a{x=\"1\",}");
-    let text =
-        [rows(other, 0..2), rows(one, 2..5), rows(other, 5..25), format!("# HELP a {}\n", "x".repeat(100))];
-    let (sink, outcome) = run(&ImportOptions::default().format(Format::Text), &text.concat());
-    assert_eq!(outcome.unwrap().rejected, 0);
-    let values: Vec<f64> = sink.of(&[("__name__", "a"), ("x", "1")]).iter().map(|row| row.1).collect();
-    assert_eq!(values, (0..25).map(f64::from).collect::<Vec<_>>());
-}
-
 #[test]
 fn what_passed_comes_before_more_of_it_behind_a_line_that_is_left_out() {
     let rows =
