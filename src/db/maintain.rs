@@ -154,8 +154,10 @@ impl Shared {
     /// Flushes the oldest range that is complete (or any, if everything goes). Whether there was one.
     fn flush(&self, extent: Extent, cancel: &Cancel) -> Result<bool> {
         // The pin comes first: a row that a commit adds before the range later than this is above the floor.
-        let pin = self.head.pin();
+        let now = self.head.pin();
         let Some(range) = self.range_to_flush(extent) else { return Ok(false) };
+        let pin = Arc::new(now.before(range.end()));
+        drop(now);
         #[cfg(feature = "tracing")]
         let _span = tracing::info_span!("flush", ?range).entered();
         self.flushing.store(true, Ordering::Relaxed);

@@ -375,7 +375,6 @@ fn build_pool(options: &Options) -> Result<Arc<rayon::ThreadPool>> {
 
 fn head_options(options: &Options) -> HeadOptions {
     HeadOptions {
-        range_ms: options.block_range_ms(),
         out_of_order_window_ms: millis(options.out_of_order_window),
         max_future_ms: options.max_future.map_or(i64::MAX, millis),
         max_series: options.max_series,

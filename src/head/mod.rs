@@ -55,8 +55,6 @@ pub(crate) use view::HeadView;
 /// What the head needs to know of the options.
 #[derive(Clone, Debug)]
 pub(crate) struct HeadOptions {
-    /// Chunks end at multiples of it, so that a flush takes whole ones.
-    pub(crate) range_ms: i64,
     /// How far behind the newest row of its series a row may come.
     pub(crate) out_of_order_window_ms: i64,
     /// How far ahead of the clock a row may be.
@@ -297,10 +295,7 @@ impl Head {
         // The pin itself reads nothing of what is replaced any more.
         let archives = self.pins.read_before(edition, Some(pin));
         let slots = self.index.read().slots();
-        for slot in &slots {
-            self.edit(slot, (edition, archives), range, pin.lsn())?;
-        }
-        Ok(())
+        shard::apart(&slots).try_for_each(|slot| self.edit(slot, (edition, archives), range, pin.lsn()))
     }
 
     /// Readers pinned from here on see the edits of this edition.
@@ -313,13 +308,16 @@ impl Head {
         let mut shard = shard.write();
         let Some(series) = shard.series_mut(slot) else { return Ok(()) };
         let edited = series.data.without(range, lsn).map_err(|e| Error::corrupt("(head)", 0, e))?;
-        if let Some(data) = edited {
+        let Some(edited) = edited else { return Ok(()) };
+        if archives {
+            // What it replaces counts until it is pruned.
+            let data = edited.beside(&series.data);
             self.grow(data.bytes());
-            match archives {
-                // What it replaces counts until it is pruned.
-                true => series.data.replace(edition, data),
-                false => self.shrink(series.data.supersede(data)),
-            }
+            series.data.replace(edition, data);
+        } else {
+            let data = edited.instead_of(&mut series.data);
+            self.grow(data.bytes());
+            self.shrink(series.data.supersede(data));
         }
         Ok(())
     }
@@ -333,7 +331,7 @@ impl Head {
         let safe = self.batches.lock().keys().next().copied().unwrap_or(u32::MAX).min(round);
         let (mut empty, mut freed) = (Vec::new(), 0);
         let slots = self.index.read().slots();
-        for slot in &slots {
+        for slot in shard::apart(&slots) {
             let Some(shard) = self.shard(slot) else { continue };
             let mut shard = shard.write();
             let Some(series) = shard.series_mut(slot) else { continue };
@@ -342,6 +340,7 @@ impl Head {
                 empty.push(slot);
             }
         }
+        empty.sort_unstable();
         self.shrink(freed);
         Empty { slots: empty, safe }
     }

@@ -24,15 +24,14 @@ use crate::head::pins::Pinned;
 use crate::model::{Columns, Lsn, TimeRange};
 use crate::source::{ChunkData, ChunkHandle};
 
-/// Rows in a full chunk at most, as in Prometheus.
-pub(crate) const CHUNK_ROWS: u32 = 120;
-/// By so many at most a series has fewer: those that began together do not all end a chunk in one commit.
-const CHUNK_ROWS_SPREAD: u32 = 16;
+/// Rows in a full chunk, as in Prometheus.
+pub(crate) const CHUNK_ROWS: u64 = 120;
 
-/// Rows in a full chunk of the series in a slot.
+/// Whether a chunk of the series in a slot ends before the row with this number. Each slot has rows of its own, so that series that began
+/// together do not end their chunks in one commit.
 #[inline(always)]
-pub(super) fn chunk_rows(slot: u32) -> u32 {
-    CHUNK_ROWS - slot % CHUNK_ROWS_SPREAD
+fn ends_chunk(slot: u32, row: u64) -> bool {
+    row.wrapping_add(u64::from(slot)).is_multiple_of(CHUNK_ROWS)
 }
 
 /// Bytes that a series costs besides labels and chunks; a rough, honest constant for the ceiling.
@@ -52,15 +51,6 @@ pub(crate) struct Series {
 }
 
 const _: () = assert!(size_of::<Option<Series>>() == 128);
-
-/// Where a chunk ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// At so many rows.
-    pub(crate) chunk_rows: u32,
-    /// At multiples of it.
-    pub(crate) range_ms: i64,
-}
 
 /// Who may ask for archived data.
 #[derive(Debug)]
@@ -83,8 +73,6 @@ impl Readers {
 pub(crate) struct SeriesData {
     /// The open chunk; without rows there is none.
     open: gorilla::Encoder,
-    /// It takes rows before this time, where a block range ends; the minimum while there is none.
-    open_end_t: i64,
     /// The first time that is in order: behind the newest row ever appended in order, which outlives its flush.
     next_t: i64,
     /// The number that the next row gets.
@@ -117,11 +105,12 @@ impl Rare {
     }
 }
 
-/// `rows` rows were there before commit `lsn`.
+/// `rows` rows were there before commit `lsn`, of which the first row is at `t`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     lsn: Lsn,
     rows: u64,
+    t: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -140,6 +129,27 @@ struct Late {
     lsn: Lsn,
 }
 
+/// What an edit leaves of a series; its open chunk, if that stays, is still where it was.
+#[derive(Debug)]
+pub(crate) struct Edited {
+    data: SeriesData,
+    open_stays: bool,
+}
+
+impl Edited {
+    /// With a copy of the open chunk, for who goes on to read the old data.
+    pub(crate) fn beside(self, old: &SeriesData) -> SeriesData {
+        let open = if self.open_stays { old.open.clone() } else { gorilla::Encoder::new() };
+        SeriesData { open, ..self.data }
+    }
+
+    /// With the open chunk itself.
+    pub(crate) fn instead_of(self, old: &mut SeriesData) -> SeriesData {
+        let open = if self.open_stays { std::mem::take(&mut old.open) } else { gorilla::Encoder::new() };
+        SeriesData { open, ..self.data }
+    }
+}
+
 impl Series {
     /// A series without rows.
     pub(crate) fn new(generation: u16, touched: u32) -> Series {
@@ -156,7 +166,6 @@ impl Default for SeriesData {
     fn default() -> SeriesData {
         SeriesData {
             open: gorilla::Encoder::new(),
-            open_end_t: i64::MIN,
             next_t: i64::MIN,
             next_row: 0,
             last: Mark::default(),
@@ -269,25 +278,19 @@ impl SeriesData {
     }
 
     /// Adds a row of commit `lsn`: in order if it is newer than all, late otherwise. A second row at
-    /// one time is ignored (verdicts have ruled it out). `pinned` are the pinned commits. Returns
-    /// the bytes that memory grew by.
+    /// one time is ignored (verdicts have ruled it out). `slot` says where its chunks end. `pinned` are the
+    /// pinned commits. Returns the bytes that memory grew by.
     #[inline(always)]
-    pub(crate) fn append(
-        &mut self,
-        lsn: Lsn,
-        (t, v): (i64, f64),
-        limits: Limits,
-        pinned: Option<Pinned>,
-    ) -> i64 {
+    pub(crate) fn append(&mut self, lsn: Lsn, (t, v): (i64, f64), slot: u32, pinned: Option<Pinned>) -> i64 {
         if t < self.next_t {
             return self.append_late(lsn, t, v);
         }
         if self.last.lsn != lsn {
-            self.mark(lsn, pinned);
+            self.mark(lsn, t, pinned);
         }
         let mut grown = 0;
-        if t >= self.open_end_t || self.open.rows() >= limits.chunk_rows {
-            grown = self.begin_chunk(t, limits.range_ms);
+        if ends_chunk(slot, self.next_row) && self.open.rows() > 0 {
+            grown = self.seal();
         }
         let before = self.open.allocated_bytes();
         self.open.append(t, v);
@@ -311,11 +314,11 @@ impl SeriesData {
 
     /// Notes how many rows there were before commit `lsn`, once for each commit.
     #[inline]
-    fn mark(&mut self, lsn: Lsn, pinned: Option<Pinned>) {
+    fn mark(&mut self, lsn: Lsn, t: i64, pinned: Option<Pinned>) {
         if self.rare.is_some() || pinned.is_some() {
             self.keep_mark(pinned);
         }
-        self.last = Mark { lsn, rows: self.next_row };
+        self.last = Mark { lsn, rows: self.next_row, t };
     }
 
     /// Keeps the last mark if a pinned reader needs it, and drops those that none does. A reader asks for the first one above
@@ -325,7 +328,7 @@ impl SeriesData {
         let mut before = Lsn(0);
         let mut needed = |mark: &Mark| {
             let since = std::mem::replace(&mut before, mark.lsn);
-            pinned.is_some_and(|pinned| pinned.oldest < mark.lsn && since <= pinned.newest)
+            pinned.is_some_and(|pinned| pinned.asks_for(since, mark.lsn, mark.t))
         };
         if let Some(rare) = &mut self.rare {
             rare.older.retain(&mut needed);
@@ -336,15 +339,8 @@ impl SeriesData {
         self.drop_rare();
     }
 
-    /// Begins a chunk at `t`; returns the bytes that memory grew by.
-    #[cold]
-    fn begin_chunk(&mut self, t: i64, range_ms: i64) -> i64 {
-        let grown = if self.open.rows() > 0 { self.seal() } else { 0 };
-        self.open_end_t = t.div_euclid(range_ms).saturating_add(1).saturating_mul(range_ms);
-        grown
-    }
-
     /// Closes the open chunk, which has rows; the next one gets its buffer. Returns the bytes that memory grew by.
+    #[cold]
     fn seal(&mut self) -> i64 {
         let (rows, before) = (self.open.rows(), self.open.allocated_bytes());
         let (min_t, max_t) = self.open.first_t().zip(self.open.last().map(|s| s.t)).unwrap_or_default();
@@ -357,7 +353,6 @@ impl SeriesData {
             all.reserve_exact((all.len() / 4).max(2));
         }
         all.push(Sealed { min_t, max_t, rows, payload });
-        self.open_end_t = i64::MIN;
         grown
     }
 
@@ -432,10 +427,10 @@ impl SeriesData {
         Ok(rows.t.binary_search(&t).ok().and_then(|i| rows.v.get(i).copied()))
     }
 
-    /// A copy without the rows in `range` that a reader at `lsn` sees, or `None` if there are none.
+    /// What is left without the rows in `range` that a reader at `lsn` sees, or `None` if there are none.
     /// Row numbers stay when only the oldest rows go; otherwise they are counted anew, which is
     /// sound while no commit runs and for readers from this edit on.
-    pub(crate) fn without(&self, range: TimeRange, lsn: Lsn) -> Result<Option<SeriesData>, DecodeError> {
+    pub(crate) fn without(&self, range: TimeRange, lsn: Lsn) -> Result<Option<Edited>, DecodeError> {
         if !self.time_range().overlaps(range) {
             return Ok(None);
         }
@@ -458,14 +453,22 @@ impl SeriesData {
             }
             row += rows;
         }
-        if self.open.rows() > 0 {
-            gone += kept.keep_open(self, range, row, end)?;
+        let open_stays = self.open.rows() > 0 && !self.open_overlaps(range);
+        if open_stays {
+            kept.next_row += u64::from(self.open.rows());
+        } else if self.open.rows() > 0 {
+            gone += kept.keep_rows(&self.open.payload(), range, row, end)?;
         }
         if gone == 0 && late_gone == 0 {
             return Ok(None);
         }
         kept.renumber(self, late, gone);
-        Ok(Some(kept))
+        Ok(Some(Edited { data: kept, open_stays }))
+    }
+
+    fn open_overlaps(&self, range: TimeRange) -> bool {
+        let span = self.open_min_t().zip(self.open.last());
+        span.is_some_and(|(min_t, last)| min_t < range.end() && range.start() <= last.t)
     }
 
     fn keep_sealed(&mut self, c: &Sealed) {
@@ -499,23 +502,6 @@ impl SeriesData {
         Ok(rows.len() as u64 - kept)
     }
 
-    fn keep_open(
-        &mut self,
-        from: &SeriesData,
-        range: TimeRange,
-        row: u64,
-        end: u64,
-    ) -> Result<u64, DecodeError> {
-        let (min_t, max_t) = from.open_min_t().zip(from.open.last().map(|s| s.t)).unwrap_or_default();
-        if !(min_t < range.end() && range.start() <= max_t) {
-            self.next_row += u64::from(from.open.rows());
-            self.open = from.open.clone();
-            self.open_end_t = from.open_end_t;
-            return Ok(0);
-        }
-        self.keep_rows(&from.open.payload(), range, row, end)
-    }
-
     /// Gives the kept rows their numbers: those they had if the newest are all still here, so that
     /// marks of commits after the flush stay true.
     fn renumber(&mut self, before: &SeriesData, late: Vec<Late>, gone: u64) {
@@ -537,6 +523,12 @@ impl SeriesData {
         let late = std::mem::size_of_val(self.late());
         let bytes = sealed + self.open.allocated_bytes() + late;
         bytes as u64 + SEALED_BYTES.unsigned_abs() * self.sealed().len() as u64
+    }
+
+    /// How many marks are kept for readers.
+    #[cfg(test)]
+    pub(super) fn marks(&self) -> usize {
+        self.older().len()
     }
 
     /// The rows here, late ones included, seen or not.

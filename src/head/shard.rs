@@ -8,6 +8,8 @@
 //! Since runs do not move, a new series costs the same however many there are. A scrape's rows lie in few runs, and within
 //! one a place is always inside.
 
+use roaring::RoaringBitmap;
+
 use super::series::Series;
 
 /// Locks over the series; a commit takes one at a time.
@@ -51,6 +53,18 @@ pub(super) fn shard_of(slot: u32) -> usize {
 #[inline(always)]
 pub(super) fn place(slot: u32) -> usize {
     slot as usize % RUN
+}
+
+/// Slots in an order in which neighbours are of different shards: who takes the lock of each series in turn leaves it, between two of
+/// a shard, to the commits that wait.
+pub(super) fn apart(slots: &RoaringBitmap) -> impl Iterator<Item = u32> {
+    const ROUND: u32 = (RUN * SHARDS) as u32;
+    let rounds = slots.max().map_or(0, |max| max / ROUND + 1);
+    (0..rounds)
+        .filter(|round| slots.range_cardinality(round * ROUND..=round * ROUND + (ROUND - 1)) > 0)
+        .flat_map(|round| (0..RUN as u32).map(move |place| round * ROUND + place))
+        .flat_map(|first| (first..=u32::MAX).step_by(RUN).take(SHARDS))
+        .filter(|slot| slots.contains(*slot))
 }
 
 impl Run {
@@ -142,5 +156,19 @@ mod tests {
             (0..).map_while(|run| shard.series_of_run(run).map(Iterator::count)).sum::<usize>()
         };
         assert_eq!(shards.iter().map(series).sum::<usize>(), 0);
+    }
+
+    #[test]
+    fn slots_apart_are_all_slots_once_and_neighbours_of_different_shards() {
+        let run = RUN as u32;
+        let dense: RoaringBitmap = (0..20 * run).collect();
+        let sparse: RoaringBitmap = [0, 7, run, 16 * run - 1, 16 * run, 300 * run + 5, u32::MAX].into();
+        for slots in [&dense, &sparse, &RoaringBitmap::new()] {
+            let mut order: Vec<u32> = apart(slots).collect();
+            let together = order.windows(2).filter(|w| shard_of(w[0]) == shard_of(w[1])).count();
+            assert!(together <= slots.len() as usize / 100, "{together}");
+            order.sort_unstable();
+            assert!(order.into_iter().eq(slots.iter()));
+        }
     }
 }

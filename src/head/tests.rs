@@ -12,7 +12,6 @@ type Model = BTreeMap<(String, i64), u64>;
 
 pub(super) fn options() -> HeadOptions {
     HeadOptions {
-        range_ms: 1_000,
         out_of_order_window_ms: 500,
         max_future_ms: 1_000_000,
         max_series: 1_000,
@@ -314,13 +313,48 @@ fn a_delete_between_a_flush_and_its_truncation_is_not_seen_by_who_came_before_it
     }
 }
 
+/// Series that are past the range of a flush keep nothing for it; one that lags behind does.
+#[test]
+fn a_flush_sees_its_range_as_it_was_and_costs_series_past_it_nothing() {
+    const END: i64 = 1_000;
+    let head = Arc::new(Head::new(options(), 1));
+    let [lags, past] = [1, 2].map(|i| head.series(&labels(i)).unwrap());
+    let row = |series, t: i64| Row { series, t, v: t as f64 };
+    commit(&head, 1, &[row(lags, 10), row(past, 900), row(past, END)]);
+    let pin = Arc::new(head.pin().before(END));
+    let view = HeadView::new(Arc::clone(&head), Arc::clone(&pin));
+    for n in 2..6 {
+        commit(&head, n, &[row(lags, 10 * n.cast_signed()), row(past, END + n.cast_signed())]);
+    }
+    let marks = |series: SeriesRef| {
+        let slot = series.parts().0;
+        head.shard(slot).unwrap().write().series_mut(slot).unwrap().data.marks()
+    };
+    assert_eq!((marks(lags), marks(past)), (1, 0));
+    let in_range = |view: &HeadView| read(view, &[]).into_keys().filter(|(_, t)| *t < END).map(|(_, t)| t);
+    assert_eq!(in_range(&view).collect::<Vec<_>>(), [10, 900]);
+    let edition = head.next_edition();
+    head.publish_edition(edition);
+    head.truncate(TimeRange::new(0, END), &pin, edition).unwrap();
+    let rest = read(&HeadView::new(Arc::clone(&head), head.pin()), &[]);
+    assert_eq!(
+        rest.into_keys().map(|(_, t)| t).collect::<Vec<_>>(),
+        [20, 30, 40, 50, END, 1_002, 1_003, 1_004, 1_005]
+    );
+    // Who reads all times asks for more, as before.
+    let reader = HeadView::new(Arc::clone(&head), head.pin());
+    let expected = read(&reader, &[]);
+    commit(&head, 6, &[row(past, 2_000)]);
+    commit(&head, 7, &[row(past, 2_001)]);
+    assert_eq!((read(&reader, &[]), marks(past)), (expected, 1));
+}
+
 #[test]
 fn what_an_edit_replaces_stays_while_somebody_may_ask_for_it() {
-    let limits = series::Limits { chunk_rows: 120, range_ms: 1_000 };
     let archived = |editions: &[u64]| {
         let mut data = series::SeriesData::default();
         for (&edition, t) in editions.iter().zip(0..) {
-            data.append(Lsn(1), (t, 0.0), limits, None);
+            data.append(Lsn(1), (t, 0.0), 0, None);
             data.replace(edition, data.clone());
         }
         data

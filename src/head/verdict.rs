@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::error::{AppendError, Error, Result};
 use crate::head::Head;
-use crate::head::series::{Limits, Series, chunk_rows};
+use crate::head::series::Series;
 use crate::head::shard::{Gate, RUN, Run, Shard, place};
 use crate::model::{Lsn, SeriesRef};
 use crate::sync::RwLock;
@@ -144,11 +144,9 @@ impl Head {
     /// Adds accepted rows as commit `lsn`; they are seen once it is visible.
     pub(crate) fn apply(&self, lsn: Lsn, rows: &[WalSample]) {
         let pinned = self.pins.hull();
-        let range_ms = self.options.range_ms;
         let mut grown = 0;
         self.for_each_of(rows, |gate, series, row| {
-            let limits = Limits { chunk_rows: chunk_rows(row.series), range_ms };
-            grown += series.data.append(lsn, (row.t, row.v), limits, pinned);
+            grown += series.data.append(lsn, (row.t, row.v), row.series, pinned);
             gate.next_t = series.data.next_t();
         });
         // Only now: a tightening that passed their series before they came finds them among the recent.
