@@ -103,7 +103,6 @@ pub(crate) struct Block {
 
 impl Block {
     /// As [`open_beside`](Block::open_beside), alone.
-    #[cfg(test)]
     pub(crate) fn open(fs: &Arc<dyn Fs>, dir: &Path, mode: ReadMode) -> Result<Block> {
         Block::open_beside(fs, dir, mode, &Arc::default())
     }

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::block::{Block, Made};
+use crate::block::{Block, Made, ReadMode};
 use crate::db::Shared;
 use crate::db::layout::{UNFINISHED, block_name};
 use crate::db::version::{LiveBlock, LiveTombstone, Version, remove_block};
@@ -111,8 +111,9 @@ impl Shared {
         }
     }
 
-    /// Gives a finished block its name, durably, opens it, and reads it back: no block is published that is not what was to be
-    /// written. The numbers are its sequence and its precedence.
+    /// Gives a finished block its name, durably, reads it back, and opens it: no block is published that is not what was to be
+    /// written. It is read back by position, so that a large one does not fill the process with pages that nobody asked for. The
+    /// numbers are its sequence and its precedence.
     pub(crate) fn adopt(
         &self,
         unfinished: &Path,
@@ -125,8 +126,8 @@ impl Shared {
         fs.rename(unfinished, &dir).map_err(|e| Error::io("rename the new block", unfinished, e))?;
         let blocks = self.layout.blocks();
         fs.sync_dir(&blocks).map_err(|e| Error::io("sync the directory", &blocks, e))?;
+        Block::open(fs, &dir, ReadMode::Positioned)?.read_back(made, cancel)?;
         let block = Block::open_beside(fs, &dir, self.options.block_read_mode(), &self.kept)?;
-        block.read_back(made, cancel)?;
         let entry = BlockEntry {
             start: meta.range.start(),
             end: meta.range.end(),
