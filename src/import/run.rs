@@ -159,6 +159,9 @@ impl<'a, S: SampleSink> Run<'a, S> {
         if passing {
             return self.columns.pass(series, self.sink).map(Some);
         }
+        if self.presence.is_none() && !self.columns.has_room(unknown.1) {
+            return Ok(Some(self.columns.guest(series)));
+        }
         let local = self.columns.insert(unknown, series);
         if let Some(presence) = &mut self.presence {
             self.columns.charge(presence.know(local, &labels));

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   bytes    a{x="1"}a{x="2"}b{…          back to back, in the order of first appearance
-//!   list     end, hash, local, next       next: what followed it the last time
-//!   places   hash ─▶ number in list
+//!   list     end, tag, local, next        next: what followed it the last time
+//!   places   tag ─▶ number in list        tag: half of the hash
 //! ```
+//!
+//! All numbers are of 32 bits: how many series are known, and need not be parsed again, follows from what one costs.
 //!
 //! A dump that is written scrape by scrape repeats its series in the same order. So the next one is foretold: the series
 //! that followed this one the last time, whose bytes stand right behind, mostly. If the line has them, it costs one
@@ -35,9 +37,9 @@ pub(crate) struct Spellings {
 
 #[derive(Clone, Copy, Debug)]
 struct Spelled {
-    hash: u64,
-    start: usize,
-    end: usize,
+    tag: u32,
+    /// Where its bytes end, which begin where those of the one before end.
+    end: u32,
     local: Local,
     next: u32,
 }
@@ -62,30 +64,41 @@ impl Spellings {
     }
 
     fn look_up(&mut self, raw: &[u8], hash: u64) -> Option<Local> {
-        let Spellings { list, bytes, .. } = self;
+        let tag = tag(hash);
         let same = |&n: &u32| {
-            list.get(n as usize).is_some_and(|s| s.hash == hash && bytes.get(s.start..s.end) == Some(raw))
+            self.list.get(n as usize).is_some_and(|s| s.tag == tag) && self.bytes_of(n) == Some(raw)
         };
-        let number = *self.places.find(hash, same)?;
+        let number = *self.places.find(spread(tag), same)?;
         self.follow(number)
     }
 
     /// Makes a spelling with this hash known that is not known yet. The list ends before numbers do.
     pub(crate) fn insert(&mut self, raw: &[u8], hash: u64, local: Local) {
-        let Some(number) = u32::try_from(self.list.len()).ok().filter(|&n| n != NONE) else { return };
-        let start = self.bytes.len();
+        let number = u32::try_from(self.list.len()).ok().filter(|&n| n != NONE);
+        let end = u32::try_from(self.bytes.len() + raw.len());
+        let Some((number, end)) = number.zip(end.ok()) else { return };
+        let tag = tag(hash);
         self.bytes.extend_from_slice(raw);
-        self.list.push(Spelled { hash, start, end: self.bytes.len(), local, next: NONE });
+        self.list.push(Spelled { tag, end, local, next: NONE });
         let list = &self.list;
-        self.places.insert_unique(hash, number, |&n| list.get(n as usize).map_or(0, |s| s.hash));
+        self.places
+            .insert_unique(spread(tag), number, |&n| spread(list.get(n as usize).map_or(0, |s| s.tag)));
         self.follow(number);
     }
 
     /// The bytes of the series that followed, the last time, the one that was found, inserted or taken last.
     #[inline]
     pub(crate) fn foretold(&self) -> Option<&[u8]> {
-        let next = self.list.get(self.list.get(self.last as usize)?.next as usize)?;
-        self.bytes.get(next.start..next.end)
+        self.bytes_of(self.list.get(self.last as usize)?.next)
+    }
+
+    #[inline]
+    fn bytes_of(&self, number: u32) -> Option<&[u8]> {
+        let number = number as usize;
+        let end = self.list.get(number)?.end as usize;
+        let start =
+            number.checked_sub(1).and_then(|before| self.list.get(before)).map_or(0, |s| s.end as usize);
+        self.bytes.get(start..end)
     }
 
     /// Takes the one that was foretold.
@@ -95,6 +108,12 @@ impl Spellings {
         let found = self.list.get(number as usize)?;
         self.last = number;
         Some(found.local)
+    }
+
+    /// How many are known.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
     }
 
     /// Forgets all, and keeps the memory.
@@ -113,6 +132,16 @@ impl Spellings {
         self.last = number;
         self.list.get(number as usize).map(|s| s.local)
     }
+}
+
+/// The half of a hash that is kept.
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// A hash whose bits all depend on the tag, as a hash table wants them.
+fn spread(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
