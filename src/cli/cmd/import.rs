@@ -18,14 +18,18 @@ use crate::time::{now_ms, rfc3339};
 /// How often the progress bar is drawn again while nothing arrives.
 const TICK: Duration = Duration::from_millis(200);
 
+/// What the program and its threads take, segments of the input on their way included.
+const OWN_BYTES: u64 = 24 << 20;
+
 /// Runs `import`.
 pub(crate) fn run(args: &Import, context: &Context) -> Result<u8, Failure> {
     let places = places(&args.inputs)?;
     if args.memory < 8 << 20 {
         return Err(Failure::usage("--memory must be at least 8M"));
     }
-    // A quarter for what is read and not handed on yet, a sixteenth for the program itself and its threads, the rest for sorting.
-    let (reading, own) = (args.memory / 4, args.memory / 16);
+    // For the program itself and its threads; a quarter of the rest for what is read and not handed on yet, three for sorting.
+    let own = OWN_BYTES.min(args.memory / 4);
+    let reading = (args.memory - own) / 4;
     let db_options = context.options().create(true).bulk_memory(args.memory - reading - own);
     let options = options(args).memory_bytes(usize::try_from(reading).unwrap_or(usize::MAX));
     let opened = context.write_with(&args.db.dir, db_options)?;
