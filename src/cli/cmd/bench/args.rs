@@ -145,7 +145,7 @@ pub(crate) struct Write {
 /// chunks. Each for a newly opened database (cold: its files are in the system's cache) and
 /// again (warm): the median by CPU of all threads, and the 99th percentile of the wall;
 /// --json has the wall's median, too. Then the values of i, one by one and as strings, and
-/// how soon wide selections end once they are cancelled. Counts are checked. Does not
+/// how soon wide selections end, cancelled or at a limit. Counts are checked. Does not
 /// measure samples or the head.
 ///
 /// Examples:

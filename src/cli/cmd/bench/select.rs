@@ -16,6 +16,8 @@ use crate::output::{Context, bytes, print_json};
 const RUNS: usize = 100;
 /// No further run begins after so long.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Series that a selection may give, where that is measured.
+const LIMIT: u64 = 100;
 /// Newly opened databases for each question.
 const COLD_RUNS: usize = 7;
 /// Where blocks of the highest level begin and end: 486 h.
@@ -67,6 +69,7 @@ pub(crate) fn run(args: &Select, context: &Context) -> Result<u8, Failure> {
         super::compare("values of i", found, u64::from(shape.values))
     })?;
     let stopped = cancelled(&querier)?;
+    let limited = limited(&querier, u64::from(args.series))?;
     let stats = opened.db.stats();
     let on_disk = bytes_under(dir)?;
     context.note(format_args!(
@@ -74,6 +77,10 @@ pub(crate) fn run(args: &Select, context: &Context) -> Result<u8, Failure> {
         stopped.wall.len(),
         ms(at(&stopped.wall, 50)),
         ms(at(&stopped.wall, 100)),
+    ));
+    context.note(format_args!(
+        "a selection of all series ended at its limit of {LIMIT} after {}",
+        limited.text()
     ));
     context.note(format_args!(
         "opened in {}; {} values of i in {}, as strings in {}; {} of memory that is no file's; {} of blocks",
@@ -97,6 +104,7 @@ pub(crate) fn run(args: &Select, context: &Context) -> Result<u8, Failure> {
             "label_values": values.json(),
             "each_label_value": streamed.json(),
             "cancelled": stopped.json(),
+            "limited": limited.json(),
             "anonymous_bytes_before": before,
             "anonymous_bytes_after": after,
             "cpu_s": seconds(cpu()),
@@ -261,6 +269,16 @@ fn cancelled(querier: &Querier) -> Result<Times, Failure> {
     }
     times.wall.sort_unstable();
     Ok(times)
+}
+
+/// How long a selection of all series takes that may give few.
+fn limited(querier: &Querier, all: u64) -> Result<Times, Failure> {
+    let selector: Selector = r#"{i!=""}"#.parse()?;
+    let querier = querier.clone().max_series(LIMIT);
+    sampled(RUNS, || {
+        let given = querier.select(&selector)?.take_while(silverback::Result::is_ok).count();
+        super::compare("series up to the limit", given as u64, LIMIT.min(all))
+    })
 }
 
 /// The numbers of all series, and the first series.
