@@ -265,17 +265,24 @@ fn little_memory_changes_nothing_but_the_calls() {
     let mut input = String::new();
     for t in 0..200 {
         for s in 0..50 {
-            input += &format!("metric{{series=\"{s}\"}} {} {t}\n", s * t);
+            // Some have lines in a row that are not of the plain form, and so are read one by one.
+            input += &match s % 3 {
+                0 => (0..3).map(|n| format!("metric{{series=\"{s}\"}}\t{}\t{t}{n}\n", s * t)).collect(),
+                _ => format!("metric{{series=\"{s}\"}} {} {t}0\n", s * t),
+            };
         }
     }
     let options = ImportOptions::default().format(Format::Text);
     let (plenty, summary) = run(&options, &input);
     summary.unwrap();
     assert_eq!(plenty.calls, 50);
-    let (little, summary) = run(&options.memory_bytes(8_192), &input);
-    summary.unwrap();
-    assert!(little.calls > 50);
-    assert_eq!(little.samples, plenty.samples);
+    // From where no series can be known to where all are.
+    for memory_bytes in (256..10_000).step_by(256) {
+        let (little, summary) = run(&options.clone().memory_bytes(memory_bytes), &input);
+        assert_eq!(summary.unwrap().samples, 200 * (50 + 2 * 17));
+        assert!(little.calls > 50);
+        assert!(little.samples == plenty.samples, "with {memory_bytes} bytes");
+    }
 }
 
 #[test]
