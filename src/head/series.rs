@@ -27,11 +27,13 @@ use crate::source::{ChunkData, ChunkHandle};
 /// Rows in a full chunk, as in Prometheus.
 pub(crate) const CHUNK_ROWS: u64 = 120;
 
-/// Whether a chunk of the series in a slot ends before the row with this number. Each slot has rows of its own, so that series that began
-/// together do not end their chunks in one commit.
+/// By so many at most the first chunk of a series has fewer: those that began together do not all end a chunk in one commit.
+const CHUNK_ROWS_SPREAD: u32 = 64;
+
+/// Whether a chunk of the series in a slot ends before the row with this number.
 #[inline(always)]
 fn ends_chunk(slot: u32, row: u64) -> bool {
-    row.wrapping_add(u64::from(slot)).is_multiple_of(CHUNK_ROWS)
+    row.wrapping_add(u64::from(slot % CHUNK_ROWS_SPREAD)).is_multiple_of(CHUNK_ROWS)
 }
 
 /// Bytes that a series costs besides labels and chunks; a rough, honest constant for the ceiling.
