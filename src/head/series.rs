@@ -26,14 +26,14 @@ use crate::source::{ChunkData, ChunkHandle};
 
 /// Rows in a full chunk, as in Prometheus.
 pub(crate) const CHUNK_ROWS: u64 = 120;
+/// A chunk with fewer rows goes on: one that began between two ends has up to so many more than others.
+const LEAST_CHUNK_ROWS: u32 = CHUNK_ROWS as u32 / 2;
 
-/// By so many at most the first chunk of a series has fewer: those that began together do not all end a chunk in one commit.
-const CHUNK_ROWS_SPREAD: u32 = 64;
-
-/// Whether a chunk of the series in a slot ends before the row with this number.
+/// Whether a chunk of the series in a slot may end before the row with this number: series that began together do not all end a chunk in one
+/// commit.
 #[inline(always)]
-fn ends_chunk(slot: u32, row: u64) -> bool {
-    row.wrapping_add(u64::from(slot % CHUNK_ROWS_SPREAD)).is_multiple_of(CHUNK_ROWS)
+fn may_end_chunk(slot: u32, row: u64) -> bool {
+    (row + CHUNK_ROWS - u64::from(slot % LEAST_CHUNK_ROWS)).is_multiple_of(CHUNK_ROWS)
 }
 
 /// Bytes that a series costs besides labels and chunks; a rough, honest constant for the ceiling.
@@ -291,7 +291,7 @@ impl SeriesData {
             self.mark(lsn, t, pinned);
         }
         let mut grown = 0;
-        if ends_chunk(slot, self.next_row) && self.open.rows() > 0 {
+        if may_end_chunk(slot, self.next_row) && self.open.rows() >= LEAST_CHUNK_ROWS {
             grown = self.seal();
         }
         let before = self.open.allocated_bytes();
