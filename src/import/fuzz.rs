@@ -48,8 +48,8 @@ fn imported(input: impl Read, format: Format) -> (Words, String, Vec<Fault>) {
     let mut words = Words::default();
     let time = MissingTimestamp::At(0);
     let options = ImportOptions::default().format(format).on_error(OnError::Skip).timestamp(time);
-    // Short segments, so that lines are cut, too.
-    let options = ImportOptions { segment_bytes: 96, ..options.memory_bytes(1 << 16) };
+    // Short segments, so that lines are cut, too; memory for some ten series and two dozen rows, so that others are guests.
+    let options = ImportOptions { segment_bytes: 96, ..options.memory_bytes(1 << 11) };
     let inputs = [Ok(Input::new("input", input))];
     let outcome = import(&options, inputs, &mut words, &Cancel::default(), |_| {});
     let rejected = outcome.iter().flat_map(|s| &s.first_rejected).map(|r| r.fault.clone()).collect();
