@@ -315,9 +315,11 @@ impl Head {
             self.grow(data.bytes());
             series.data.replace(edition, data);
         } else {
+            let before = series.data.bytes();
             let data = edited.instead_of(&mut series.data);
             self.grow(data.bytes());
-            self.shrink(series.data.supersede(data));
+            series.data.supersede(data);
+            self.shrink(before);
         }
         Ok(())
     }

@@ -201,14 +201,13 @@ impl SeriesData {
         self.rare.get_or_insert_default().archive = archive;
     }
 
-    /// Puts edited data in place, of which nobody reads what was there; what was archived before stays. Returns the bytes that are free.
-    pub(crate) fn supersede(&mut self, data: SeriesData) -> u64 {
+    /// Puts edited data in place, of which nobody reads what was there; what was archived before stays.
+    pub(crate) fn supersede(&mut self, data: SeriesData) {
         let mut old = std::mem::replace(self, data);
         let archive = old.rare.as_mut().map(|rare| std::mem::take(&mut rare.archive)).unwrap_or_default();
         if !archive.is_empty() {
             self.rare.get_or_insert_default().archive = archive;
         }
-        old.bytes()
     }
 
     /// Drops archived data that no reader asks for. A reader sees what the first edition behind its own replaced, so that one

@@ -349,6 +349,32 @@ fn a_flush_sees_its_range_as_it_was_and_costs_series_past_it_nothing() {
     assert_eq!((read(&reader, &[]), marks(past)), (expected, 1));
 }
 
+/// With rows taken from the front, the middle and the open chunk, seen by a reader or not.
+#[test]
+fn bytes_are_given_back_as_they_were_taken() {
+    for reads in [false, true] {
+        let head = Arc::new(Head::new(options(), 1));
+        let series = head.series(&labels(1)).unwrap();
+        let none = head.bytes();
+        let rows: Vec<Row> = (0..500).map(|t| Row { series, t, v: (t * t % 977) as f64 }).collect();
+        commit(&head, 1, &rows);
+        let all = head.bytes();
+        for (from, to) in [(0, 50), (50, 130), (200, 210), (480, 490), (130, 300)] {
+            let reader = reads.then(|| head.pin());
+            head.delete(&[], TimeRange::new(from, to)).unwrap();
+            drop(reader);
+            head.collect();
+            let slot = series.parts().0;
+            let here = head.shard(slot).unwrap().write().series_mut(slot).unwrap().data.bytes();
+            assert_eq!(head.bytes(), none + here, "without {from}..{to}, read: {reads}");
+            assert!(head.bytes() < all);
+        }
+        head.delete(&[], TimeRange::ALL).unwrap();
+        head.collect();
+        assert_eq!(head.bytes(), none);
+    }
+}
+
 #[test]
 fn what_an_edit_replaces_stays_while_somebody_may_ask_for_it() {
     let archived = |editions: &[u64]| {
