@@ -11,6 +11,7 @@
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
+use std::ops::Range;
 
 use crate::error::Result;
 use crate::model::{Labels, MAX_LABELS};
@@ -126,9 +127,19 @@ impl HeadIndex {
         self.postings.leave_pairs(slots, pairs)
     }
 
-    /// Takes slots from the postings of names: see [`MemIndex::leave_names`].
-    pub(crate) fn leave_names(&mut self, slots: &RoaringBitmap, places: usize) {
-        self.postings.leave_names(slots, places);
+    /// Takes slots from the list of all: see [`MemIndex::leave_all`].
+    pub(crate) fn leave_all(&mut self, slots: &RoaringBitmap, places: usize) {
+        self.postings.leave_all(slots, places);
+    }
+
+    /// Takes slots from the postings of some names: see [`MemIndex::leave_names`].
+    pub(crate) fn leave_names(&mut self, slots: &RoaringBitmap, numbers: Range<usize>) {
+        self.postings.leave_names(slots, numbers);
+    }
+
+    /// The numbers of names are below this.
+    pub(crate) fn name_numbers(&self) -> usize {
+        self.postings.name_numbers()
     }
 
     /// Frees slots for the next generation, and numbers of pairs; a slot whose generations are used up is retired.
@@ -253,7 +264,9 @@ mod tests {
         let (slots, mut pairs) = ([3, 5], RoaringBitmap::new());
         assert_eq!(index.forget(&slots, &mut pairs), 6);
         let gone = index.leave_pairs(&slots.into_iter().collect(), pairs.iter());
-        index.leave_names(&slots.into_iter().collect(), 6);
+        let leaving = slots.into_iter().collect();
+        index.leave_all(&leaving, 6);
+        index.leave_names(&leaving, 0..index.name_numbers());
         assert_eq!((pairs.len(), gone.len()), (4, 2), "m and dc=1 stay");
         assert_eq!((index.find(index.hash(&set(3)), &set(3)), index.labels_of(3)), (None, None));
         let numbers = index.sets.numbers.len();
@@ -280,7 +293,8 @@ mod tests {
         let (new, _) = index.insert(hash, &labels).unwrap();
         let slots = RoaringBitmap::from_iter([old]);
         assert!(index.leave_pairs(&slots, pairs.iter()).is_empty());
-        index.leave_names(&slots, places);
+        index.leave_all(&slots, places);
+        index.leave_names(&slots, 0..index.name_numbers());
         for value in ["a", ""] {
             assert_eq!(index.exact("job", value).unwrap(), RoaringBitmap::from_iter([new]), "{value:?}");
         }

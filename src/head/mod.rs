@@ -102,6 +102,7 @@ struct Hull {
 /// Series that leave under one lock of the index, and lists that they leave: who makes a series waits.
 const LOCKED_SERIES: usize = 4_096;
 const LOCKED_LISTS: usize = 256;
+const LOCKED_NAMES: usize = 16;
 const NOTHING: TimeRange = TimeRange::new(0, 0);
 
 impl SeriesRef {
@@ -376,7 +377,11 @@ impl Head {
             let some = pairs.by_ref().take(LOCKED_LISTS);
             removed.pairs.extend(self.shrink_index(|index| index.leave_pairs(&slots, some)));
         }
-        self.shrink_index(|index| index.leave_names(&slots, places));
+        self.shrink_index(|index| index.leave_all(&slots, places));
+        let names = self.index.read().name_numbers();
+        for from in (0..names).step_by(LOCKED_NAMES) {
+            self.shrink_index(|index| index.leave_names(&slots, from..from + LOCKED_NAMES));
+        }
         removed
     }
 

@@ -20,7 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use foldhash::fast::RandomState;
 use roaring::RoaringBitmap;
@@ -162,17 +162,28 @@ impl MemIndex {
         gone
     }
 
-    /// Takes series that have left the lists of their pairs, so many pairs in all, from those of names, and of all series.
-    pub(crate) fn leave_names(&mut self, ids: &RoaringBitmap, places: usize) {
+    /// Takes series that have left the lists of their pairs, so many pairs in all, from that of all series.
+    pub(crate) fn leave_all(&mut self, ids: &RoaringBitmap, places: usize) {
         self.memory_bytes = self.memory_bytes.saturating_sub(places * PLACE_BYTES);
         self.all.remove_all(ids);
-        for (number, name) in (0..).zip(&mut self.names).filter(|(_, name)| !name.text.is_empty()) {
+    }
+
+    /// Takes series that have left the lists of their pairs from those of some names, by their numbers, which are below
+    /// [`name_numbers`](MemIndex::name_numbers).
+    pub(crate) fn leave_names(&mut self, ids: &RoaringBitmap, numbers: Range<usize>) {
+        let names = (0..).zip(&mut self.names).take(numbers.end).skip(numbers.start);
+        for (number, name) in names.filter(|(_, name)| !name.text.is_empty()) {
             name.all.remove_all(ids);
             if name.values.is_empty() {
                 self.by_name.remove(&std::mem::take(name).text);
                 self.free_names.push(number);
             }
         }
+    }
+
+    /// The numbers of names are below this.
+    pub(crate) fn name_numbers(&self) -> usize {
+        self.names.len()
     }
 
     /// The numbers of pairs that were removed may be those of others.
