@@ -27,7 +27,7 @@ use crate::source::{ChunkData, ChunkHandle};
 /// Rows in a full chunk, as in Prometheus.
 pub(crate) const CHUNK_ROWS: u64 = 120;
 /// A chunk with fewer rows goes on: one that began between two ends has up to so many more than others.
-const LEAST_CHUNK_ROWS: u32 = CHUNK_ROWS as u32 / 2;
+const LEAST_CHUNK_ROWS: u32 = 60;
 
 /// Whether a chunk of the series in a slot may end before the row with this number: series that began together do not all end a chunk in one
 /// commit.

@@ -58,11 +58,12 @@ pub(super) fn place(slot: u32) -> usize {
 /// Slots in an order in which neighbours are of different shards: who takes the lock of each series in turn leaves it, between two of
 /// a shard, to the commits that wait.
 pub(super) fn apart(slots: &RoaringBitmap) -> impl Iterator<Item = u32> {
-    const ROUND: u32 = (RUN * SHARDS) as u32;
+    const ROUND: u32 = 16_384;
+    const _: () = assert!(ROUND as usize == RUN * SHARDS);
     let rounds = slots.max().map_or(0, |max| max / ROUND + 1);
     (0..rounds)
         .filter(|round| slots.range_cardinality(round * ROUND..=round * ROUND + (ROUND - 1)) > 0)
-        .flat_map(|round| (0..RUN as u32).map(move |place| round * ROUND + place))
+        .flat_map(|round| (0..).take(RUN).map(move |place| round * ROUND + place))
         .flat_map(|first| (first..=u32::MAX).step_by(RUN).take(SHARDS))
         .filter(|slot| slots.contains(*slot))
 }
