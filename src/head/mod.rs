@@ -5,7 +5,7 @@
 //!   index   labels ─▶ slot, (name, value) ─▶ postings        one read-write lock
 //!   shards  slot ─▶ Gate, Series { rows, marks, archive }     slots in runs of 1,024, SHARDS locks
 //!   live    slot ─▶ generation                                no lock
-//!   pins    readers: (commit, edition)
+//!   pins    readers: (commit, edition), and the end of what a flush reads
 //! ```
 //!
 //! Writers come one at a time (the commit lock is in `db`): first [`Head::judge`] gives a verdict
@@ -14,7 +14,8 @@
 //! up to it, across shards; they hold a shard's lock only while they copy out one series.
 //!
 //! Rows leave in two ways, both by *editions* (see `series`): a delete, under the commit lock, and
-//! the truncation after a flush, beside running commits. Series without rows are collected.
+//! the truncation after a flush, beside running commits. Series without rows are collected. What goes through all series beside
+//! commits takes the lock of one at a time, and goes from shard to shard (`shard::apart`), so that a commit never finds it back at the same lock.
 //!
 //! Lock order: index, shard, pins.
 

@@ -25,7 +25,7 @@ use crate::model::{Columns, Lsn, TimeRange};
 use crate::source::{ChunkData, ChunkHandle};
 
 /// Rows in a full chunk, as in Prometheus.
-pub(crate) const CHUNK_ROWS: u64 = 120;
+const CHUNK_ROWS: u64 = 120;
 /// A chunk with fewer rows goes on: one that began between two ends has up to so many more than others.
 const LEAST_CHUNK_ROWS: u32 = 60;
 

@@ -349,6 +349,31 @@ fn a_flush_sees_its_range_as_it_was_and_costs_series_past_it_nothing() {
     assert_eq!((read(&reader, &[]), marks(past)), (expected, 1));
 }
 
+/// Of series that have a row in each commit, few end a chunk in the same one; and no chunk is long or short.
+#[test]
+fn series_that_began_together_end_their_chunks_apart() {
+    const SERIES: u32 = 120;
+    let mut all: Vec<series::SeriesData> = (0..SERIES).map(|_| series::SeriesData::default()).collect();
+    let chunks = |data: &series::SeriesData| -> Vec<u32> {
+        data.chunks(Lsn(u64::MAX), TimeRange::ALL).unwrap().iter().map(|chunk| chunk.rows).collect()
+    };
+    for t in 0..700 {
+        let mut ended = 0;
+        for (slot, data) in (0..).zip(&mut all) {
+            let before = chunks(data).len();
+            data.append(Lsn(1), (t, t as f64), slot, None);
+            ended += u32::from(before > 0 && chunks(data).len() > before);
+        }
+        assert!(ended <= SERIES / 60, "{ended} of {SERIES} with row {t}");
+    }
+    for data in &all {
+        let rows = chunks(data);
+        let (first, rest) = rows.split_first().unwrap();
+        assert!((120..180).contains(first), "{first}");
+        assert!(rest.split_last().unwrap().1.iter().all(|rows| *rows == 120));
+    }
+}
+
 /// With rows taken from the front, the middle and the open chunk, seen by a reader or not.
 #[test]
 fn bytes_are_given_back_as_they_were_taken() {
