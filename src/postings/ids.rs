@@ -126,10 +126,7 @@ impl Ids {
     pub(super) fn unite_into(&self, out: &mut RoaringBitmap) {
         for (start, end) in self.runs() {
             if end - start == 1 {
-                // Behind all that is there, as a rule, where it need not be looked for.
-                if out.try_push(start).is_err() {
-                    out.insert(start);
-                }
+                out.insert(start);
             } else {
                 out.insert_range(start..end);
             }
